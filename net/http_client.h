@@ -1,0 +1,95 @@
+// HttpClient: HTTP requests over libcurl's multi interface, one loop thread for all transfers.
+//
+// HTTP/1.1 and 2, TLS ≥ 1.2, proxies from the environment (HTTPS_PROXY, NO_PROXY …), connection
+// reuse, unix sockets. Any thread may call; callbacks run on the loop thread and must not block for
+// long (no hashing there). The client outlives nothing: destroy it after all transfers ended.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "net/http.h"
+
+namespace hearth::net {
+
+struct HttpRequest {
+  std::string method = "GET";
+  std::string url;      // http:// or https://
+  HttpHeaders headers;  // Authorization is not sent on to another host by a redirect
+  std::string body;
+  std::string unix_socket;  // path; "" = TCP
+  std::string ca_file;      // PEM; "" = the system's trust store
+  int max_redirects = 0;    // 0 = a 3xx is an answer like another
+  // No byte for so long, at any stage, ends the transfer with kUnavailable.
+  std::chrono::milliseconds stall_timeout{10'000};
+  std::chrono::milliseconds connect_timeout{10'000};
+};
+
+struct HttpResponseHead {
+  int status = 0;
+  HttpHeaders headers;  // of the last hop
+  std::string effective_url;
+};
+
+// What a streaming transfer tells its owner, on the loop thread, in this order.
+class HttpTransferHandler {
+ public:
+  virtual ~HttpTransferHandler() = default;
+  // Once, of the final hop. An error ends the transfer with that status.
+  virtual Status OnHead(const HttpResponseHead& head) = 0;
+  enum class Flow { kGoOn, kPause };
+  // Body bytes. kPause: they were not taken and come again after HttpTransfer::Resume(). An error
+  // ends the transfer with that status.
+  virtual Result<Flow> OnData(std::string_view data) = 0;
+  // Exactly once, last. OK = the whole body arrived as announced. kUnavailable: connection, stall
+  // or truncation; kCancelled: Cancel() or the stop token; kPermissionDenied: address refused.
+  virtual void OnDone(const Status& status) = 0;
+};
+
+// Handle of a transfer under way; dropping it does not cancel.
+class HttpTransfer {
+ public:
+  virtual ~HttpTransfer() = default;
+  virtual void Resume() = 0;
+  virtual void Cancel() = 0;
+};
+
+struct HttpResponse {
+  int status = 0;
+  HttpHeaders headers;
+  std::string body;
+  std::string effective_url;
+};
+
+class HttpClient {
+ public:
+  struct Options {
+    size_t max_connections = 64;  // in all; more transfers wait
+    size_t receive_buffer_bytes = 512 * 1024;
+    std::string user_agent = "hearth";
+    // Asked with each address before it is connected to, on every hop; an error refuses it. Null
+    // allows all. `host` is the name from the URL.
+    std::function<Status(const std::string& host, const sockaddr& address)> check_address;
+  };
+  static Result<std::unique_ptr<HttpClient>> Create(Options options);
+  virtual ~HttpClient() = default;
+
+  // Starts a transfer; `handler` is kept until OnDone returned.
+  virtual std::shared_ptr<HttpTransfer> Start(HttpRequest request,
+                                              std::shared_ptr<HttpTransferHandler> handler) = 0;
+
+  // Blocks until the whole answer is there. Never call it from the loop thread. Any HTTP status is
+  // an OK result; errors are those of OnDone, and kResourceExhausted for a body over the limit.
+  Result<HttpResponse> Fetch(HttpRequest request, uint64_t max_body_bytes,
+                             std::stop_token stop = {});
+};
+
+}  // namespace hearth::net
