@@ -1,0 +1,85 @@
+# The commands of this repository. `make deps` once, then `make build`, `make test`, `make demo`.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help deps configure build demo test unit asan conformance e2e nightly bench format tidy clean
+
+JOBS ?= $(shell nproc)
+PYTHON ?= /usr/bin/python3
+export PATH := $(CURDIR)/build/testbed/go/bin:$(PATH)
+export PYTHONPATH := $(CURDIR)
+export PYTHONDONTWRITEBYTECODE := 1
+STAGE := .ci/stage
+# The testbed mounts, makes device nodes and reads other processes' counters.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env PATH="$$PATH")
+PYTEST := $(AS_ROOT) $(PYTHON) -m pytest -p no:cacheprovider -ra
+
+help:
+	@echo "make deps     packages, Go and containerd for build and test (Debian 12 or 13; quick when all is there)"
+	@echo "make build    build/bin/hearth"
+	@echo "make demo     preheat an image and see containerd pull it for free (IMAGE=… takes a public one)"
+	@echo "make test     all that a change must pass: unit, asan, conformance, end to end"
+	@echo "make nightly  the above, tsan and clang builds, containerd 1.6 and 1.7, and the slow tests"
+	@echo "make bench    stock containerd and Hearth side by side; results in docs/benchmarks"
+	@echo "make format   clang-format on all sources          make tidy   the rules that a script can check"
+
+deps:
+	@$(STAGE) "deps" deploy/deps.sh
+
+build:
+	@$(STAGE) "build" $(MAKE) --no-print-directory build-release
+
+.PHONY: build-release
+build-release:
+	@cmake --preset release >build/cmake.log 2>&1 || { cat build/cmake.log >&2; exit 1; }
+	@ninja -C build -j $(JOBS) --quiet
+
+build-release: | build/.made
+build/.made:
+	@mkdir -p build && touch $@
+
+demo: deps build
+	@$(AS_ROOT) $(PYTHON) -m integration.demo
+
+test: unit asan conformance e2e
+
+unit: build
+	@$(STAGE) "unit tests" ctest --test-dir build -j $(JOBS) --output-on-failure --no-tests=error
+
+asan:
+	@$(STAGE) "asan build" $(MAKE) --no-print-directory sanitizer-build PRESET=asan
+	@$(STAGE) "asan unit tests" env ASAN_OPTIONS=detect_stack_use_after_return=1 \
+	  ctest --test-dir build-asan -j $(JOBS) --output-on-failure --no-tests=error -E '^tidy$$'
+
+.PHONY: sanitizer-build
+sanitizer-build:
+	@cmake --preset $(PRESET) >/dev/null
+	@ninja -C build-$(PRESET) -j $(JOBS) --quiet
+
+# containerd's own suites, against our socket.
+conformance: build
+	@if [ -e integration/conformance/go.mod ]; then \
+	  $(STAGE) "conformance" $(AS_ROOT) integration/conformance/run; \
+	fi
+
+e2e: build
+	@$(STAGE) "end to end" $(PYTEST) -m 'not slow' integration/e2e
+
+nightly: deps test
+	@$(STAGE) "tsan build" $(MAKE) --no-print-directory sanitizer-build PRESET=tsan
+	@$(STAGE) "tsan unit tests" env TSAN_OPTIONS=suppressions=$(CURDIR)/cmake/tsan.supp \
+	  ctest --test-dir build-tsan -j $(JOBS) --output-on-failure --no-tests=error -E '^tidy$$'
+	@$(STAGE) "clang build" $(MAKE) --no-print-directory sanitizer-build PRESET=clang
+	@$(STAGE) "slow end to end" $(PYTEST) -m slow integration/e2e
+
+bench: deps build
+	@$(AS_ROOT) $(PYTHON) -m integration.bench.pull
+
+format:
+	@git ls-files '*.h' '*.cc' | xargs -r clang-format -i
+
+tidy:
+	@$(PYTHON) cmake/tidy.py
+
+clean:
+	rm -rf build/bin build-asan build-tsan build-clang

@@ -1,0 +1,50 @@
+"""Fixtures of the end-to-end tests: real parts, one scratch folder per test."""
+
+import os
+import subprocess
+
+import pytest
+
+from integration.testbed import Testbed, small_image
+from integration.testbed.paths import HEARTH
+
+NEEDS_NODE = {"test_preheat.py", "test_pull.py", "test_faults.py", "test_cli.py", "test_exact.py"}
+
+
+def _node_exists():
+    try:
+        return subprocess.run([HEARTH, "node", "--help"], capture_output=True, timeout=20).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+collect_ignore = [] if _node_exists() else sorted(NEEDS_NODE)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: minutes; only in the nightly run")
+    if os.geteuid() != 0:
+        raise pytest.UsageError("the end-to-end tests mount and make device nodes: run them as root")
+
+
+@pytest.fixture
+def bed():
+    with Testbed() as testbed:
+        yield testbed
+
+
+@pytest.fixture(scope="session")
+def image():
+    """A small runnable image of five layers, each odd thing in it; the same for every test."""
+    return small_image(layers=5)
+
+
+@pytest.fixture
+def registry(bed):
+    return bed.registry()
+
+
+@pytest.fixture
+def ref(bed, registry, image):
+    """`image`, pushed to `registry`."""
+    return image.push(registry, "test/small:v1", bed.folder / "layout")

@@ -1,0 +1,69 @@
+"""Testbed: owns a scratch folder and the parts started in it."""
+
+import itertools
+
+from . import scratch
+from .containerd import Containerd
+from .front import Front
+from .node import Node
+from .registry import Registry
+
+
+class Testbed:
+    """Starts parts, and stops them in reverse order, whatever happened."""
+
+    __test__ = False
+
+    def __init__(self, keep=False):
+        self.folder = scratch.new_folder()
+        self.keep = keep
+        self._parts = []
+        self._numbers = itertools.count(1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def close(self):
+        errors = []
+        while self._parts:
+            try:
+                self._parts.pop().close()
+            except Exception as error:  # the other parts must be stopped all the same
+                errors.append(error)
+        if self.keep:
+            scratch.unmount_all(self.folder)
+        else:
+            scratch.remove_folder(self.folder)
+        if errors:
+            raise errors[0]
+
+    def new_folder(self, name):
+        folder = self.folder / f"{name}{next(self._numbers)}"
+        folder.mkdir()
+        return folder
+
+    def own(self, part):
+        """Closes part with the bed."""
+        self._parts.append(part)
+        return part
+
+    def registry(self, **kw):
+        return self.own(Registry(self.new_folder("r"), **kw))
+
+    def front(self, registry, **kw):
+        return self.own(Front(registry, **kw))
+
+    def node(self, *registries, folder=None, **kw):
+        return self.own(Node(folder or self.new_folder("n"), registries=registries, **kw))
+
+    def containerd(self, folder=None, **kw):
+        return self.own(Containerd(folder or self.new_folder("c"), **kw))
+
+    def ext4(self, size_bytes):
+        return self.own(scratch.Ext4(self.folder / f"e{next(self._numbers)}", size_bytes))
+
+    def machine_view(self):
+        return self.own(scratch.MachineView(self.new_folder("m")))

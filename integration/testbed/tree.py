@@ -1,0 +1,115 @@
+"""Lists everything that can be seen of a file tree, so that two unpackers can be compared entry by entry."""
+
+import hashlib
+import os
+import stat
+
+_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "link",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+}
+
+
+def _walk(root):
+    """Relative names of everything below root as bytes, root itself as b'', without leaving its file system."""
+    yield b""
+    pending = [b""]
+    while pending:
+        folder = pending.pop()
+        for name in os.listdir(os.path.join(root, folder)):
+            path = os.path.join(folder, name)
+            yield path
+            if stat.S_ISDIR(os.lstat(os.path.join(root, path)).st_mode):
+                pending.append(path)
+
+
+def _sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        while chunk := f.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _xattrs(path):
+    return {
+        name: os.getxattr(path, name, follow_symlinks=False).hex()
+        for name in sorted(os.listxattr(path, follow_symlinks=False))
+    }
+
+
+def _entry(path, content):
+    info = os.lstat(path)
+    kind = _KINDS[stat.S_IFMT(info.st_mode)]
+    entry = {
+        "kind": kind,
+        "mode": oct(stat.S_IMODE(info.st_mode)),
+        "owner": f"{info.st_uid}:{info.st_gid}",
+        "mtime_ns": info.st_mtime_ns,
+        "xattrs": _xattrs(path),
+    }
+    if kind == "file":
+        entry["size"] = info.st_size
+        if content:
+            entry["sha256"] = _sha256(path)
+    elif kind == "link":
+        entry["target"] = os.readlink(path).decode(errors="surrogateescape")
+    elif kind in ("char", "block"):
+        entry["device"] = f"{os.major(info.st_rdev)}:{os.minor(info.st_rdev)}"
+    return entry, info
+
+
+def listing(root, content=True, root_mtime=False):
+    """{path: {kind, mode, owner, mtime_ns, xattrs, size, sha256, target, device, same_as}}, paths relative to root.
+
+    same_as is the first path (in byte order) of a group of hard links. The root directory's own time is left out
+    unless asked for: a layer that has no entry for it gets the time of the unpacking.
+    """
+    root = os.fsencode(root)
+    entries, groups = {}, {}
+    for relative in sorted(_walk(root)):
+        entry, info = _entry(os.path.join(root, relative) if relative else root, content)
+        if not relative and not root_mtime:
+            del entry["mtime_ns"]
+        if info.st_nlink > 1 and not stat.S_ISDIR(info.st_mode):
+            first = groups.setdefault((info.st_dev, info.st_ino), relative)
+            entry["same_as"] = first.decode(errors="surrogateescape")
+        entries[relative.decode(errors="surrogateescape") or "."] = entry
+    return entries
+
+
+def _same(want, have, since_ns):
+    """A directory that got its time from the unpacking itself differs from run to run: then both must have done so."""
+    if want.get("kind") == have.get("kind") == "dir" and since_ns:
+        if min(want.get("mtime_ns", 0), have.get("mtime_ns", 0)) > since_ns:
+            want, have = {**want, "mtime_ns": 0}, {**have, "mtime_ns": 0}
+    return want == have
+
+
+def diff(want, have, limit=20, since_ns=0):
+    """Lines that say where two listings differ; [] when they are equal. At most limit lines.
+
+    since_ns (time.time_ns() before both were unpacked): directory times later than it are taken as equal.
+    """
+    lines = []
+    for path in sorted(want.keys() | have.keys()):
+        if path not in have:
+            lines.append(f"missing {path!r}: {want[path]}")
+        elif path not in want:
+            lines.append(f"too much {path!r}: {have[path]}")
+        elif not _same(want[path], have[path], since_ns):
+            keys = want[path].keys() | have[path].keys()
+            parts = [
+                f"{key} want {want[path].get(key)} have {have[path].get(key)}"
+                for key in sorted(keys)
+                if want[path].get(key) != have[path].get(key)
+            ]
+            lines.append(f"differs {path!r}: {'; '.join(parts)}")
+    if len(lines) > limit:
+        lines[limit:] = [f"… and {len(lines) - limit} more"]
+    return lines
