@@ -97,9 +97,8 @@ def test_stock_pull_refuses_a_wrong_body(bed, registry, ref, image):
     containerd = bed.containerd()
     with pytest.raises(CommandFailed):
         containerd.pull(front.ref("test/small:v1"))
-    front.clear()
-    containerd.pull(front.ref("test/small:v1"))
-    assert containerd.ingests() == []
+    assert front.blob_gets(image.layers[0].digest)
+    assert front.ref("test/small:v1") not in containerd.images()
 
 
 def test_tls_registry_pull(bed, image):

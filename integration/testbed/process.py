@@ -139,6 +139,5 @@ class CommandFailed(RuntimeError):
         self.returncode = result.returncode
         self.stdout = result.stdout
         self.stderr = result.stderr
-        super().__init__(
-            f"{' '.join(str(a) for a in argv)}: exit {result.returncode}\n{result.stdout}{result.stderr}"
-        )
+        said = f"{result.stdout[-500:]}\n{result.stderr[-2000:]}"  # progress displays repeat themselves
+        super().__init__(f"{' '.join(str(a) for a in argv)}: exit {result.returncode}\n{said}")
