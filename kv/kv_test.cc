@@ -1,0 +1,152 @@
+#include "kv/kv.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+
+#include "base/file.h"
+
+namespace hearth::kv {
+namespace {
+
+class Scratch {
+ public:
+  Scratch() {
+    std::string path = (std::filesystem::temp_directory_path() / "hearth-kv-XXXXXX").string();
+    CHECK(::mkdtemp(path.data()) != nullptr);
+    path_ = path;
+  }
+  ~Scratch() { (void)RemoveTree(path_); }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// The same promises for both stores.
+class KvTest : public testing::TestWithParam<bool> {
+ protected:
+  void SetUp() override {
+    kv_ =
+        GetParam() ? OpenRocksKv({.directory = scratch_.path() / "index"}).value() : MakeMemoryKv();
+  }
+  std::vector<std::string> Keys(Family family, std::string_view prefix) {
+    std::vector<std::string> keys;
+    EXPECT_TRUE(kv_->Scan(family, prefix,
+                          [&](std::string_view key, std::string_view) {
+                            keys.emplace_back(key);
+                            return true;
+                          })
+                    .ok());
+    return keys;
+  }
+
+  Scratch scratch_;
+  std::unique_ptr<Kv> kv_;
+};
+
+TEST_P(KvTest, FamiliesAreApart) {
+  ASSERT_TRUE(kv_->Put(Family::kBlobs, "k", "blob", Sync::kYes).ok());
+  ASSERT_TRUE(kv_->Put(Family::kMeta, "k", "meta", Sync::kNo).ok());
+  EXPECT_EQ(*kv_->Get(Family::kBlobs, "k"), "blob");
+  EXPECT_EQ(*kv_->Get(Family::kMeta, "k"), "meta");
+  EXPECT_EQ(kv_->Get(Family::kPieces, "k").status().code(), StatusCode::kNotFound);
+}
+
+TEST_P(KvTest, EmptyKeysAndValuesAndAnyBytes) {
+  const std::string odd("\0\xff\n", 3);
+  ASSERT_TRUE(kv_->Put(Family::kOrders, odd, odd, Sync::kNo).ok());
+  ASSERT_TRUE(kv_->Put(Family::kOrders, "", "", Sync::kNo).ok());
+  EXPECT_EQ(*kv_->Get(Family::kOrders, odd), odd);
+  EXPECT_EQ(*kv_->Get(Family::kOrders, ""), "");
+}
+
+TEST_P(KvTest, BatchAppliesInOrder) {
+  Batch batch;
+  EXPECT_TRUE(batch.empty());
+  batch.Put(Family::kBlobs, "a", "1");
+  batch.Put(Family::kBlobs, "a", "2");
+  batch.Put(Family::kBlobs, "b", "1");
+  batch.Delete(Family::kBlobs, "b");
+  ASSERT_TRUE(kv_->Write(batch, Sync::kNo).ok());
+  EXPECT_EQ(*kv_->Get(Family::kBlobs, "a"), "2");
+  EXPECT_EQ(kv_->Get(Family::kBlobs, "b").status().code(), StatusCode::kNotFound);
+}
+
+TEST_P(KvTest, DeleteOfAnAbsentKeyIsFine) {
+  EXPECT_TRUE(kv_->Delete(Family::kBlobs, "absent", Sync::kNo).ok());
+}
+
+TEST_P(KvTest, ScanIsBytewiseAndBoundedByItsPrefix) {
+  for (const std::string key : {"a", "ab", "a\xff", "a\xff\xff", "b", "B", "ac"}) {
+    ASSERT_TRUE(kv_->Put(Family::kTasks, key, key, Sync::kNo).ok());
+  }
+  EXPECT_EQ(Keys(Family::kTasks, "a"),
+            (std::vector<std::string>{"a", "ab", "ac", "a\xff", "a\xff\xff"}));
+  EXPECT_EQ(Keys(Family::kTasks, "a\xff"), (std::vector<std::string>{"a\xff", "a\xff\xff"}));
+  EXPECT_EQ(Keys(Family::kTasks, "").size(), 7u);
+  EXPECT_EQ(Keys(Family::kTasks, "zz").size(), 0u);
+}
+
+TEST_P(KvTest, ScanSeesTheMomentOfTheCallWhileVisitWrites) {
+  for (const std::string key : {"1", "2", "3"}) {
+    ASSERT_TRUE(kv_->Put(Family::kTasks, key, "old", Sync::kNo).ok());
+  }
+  std::string seen;
+  ASSERT_TRUE(kv_->Scan(Family::kTasks, "",
+                        [&](std::string_view key, std::string_view value) {
+                          seen += std::string(key) + std::string(value) + " ";
+                          EXPECT_TRUE(kv_->Put(Family::kTasks, "3", "new", Sync::kNo).ok());
+                          EXPECT_TRUE(kv_->Put(Family::kTasks, "4", "new", Sync::kNo).ok());
+                          EXPECT_TRUE(kv_->Delete(Family::kTasks, "2", Sync::kNo).ok());
+                          return true;
+                        })
+                  .ok());
+  EXPECT_EQ(seen, "1old 2old 3old ");
+  EXPECT_EQ(Keys(Family::kTasks, ""), (std::vector<std::string>{"1", "3", "4"}));
+}
+
+TEST_P(KvTest, ScanStopsWhenAsked) {
+  for (const std::string key : {"1", "2", "3"}) {
+    ASSERT_TRUE(kv_->Put(Family::kTasks, key, "", Sync::kNo).ok());
+  }
+  int visits = 0;
+  ASSERT_TRUE(kv_->Scan(Family::kTasks, "",
+                        [&](std::string_view, std::string_view) { return ++visits < 2; })
+                  .ok());
+  EXPECT_EQ(visits, 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, KvTest, testing::Values(false, true),
+                         [](const auto& param) { return param.param ? "Rocks" : "Memory"; });
+
+TEST(RocksKvTest, SurvivesReopen) {
+  Scratch scratch;
+  {
+    auto kv = OpenRocksKv({.directory = scratch.path() / "index"}).value();
+    for (int i = 0; i < kFamilies; ++i) {
+      ASSERT_TRUE(kv->Put(static_cast<Family>(i), "k", std::to_string(i), Sync::kNo).ok());
+    }
+  }
+  auto kv = OpenRocksKv({.directory = scratch.path() / "index"}).value();
+  for (int i = 0; i < kFamilies; ++i) {
+    EXPECT_EQ(*kv->Get(static_cast<Family>(i), "k"), std::to_string(i));
+  }
+}
+
+TEST(RocksKvTest, SecondOpenIsRefused) {
+  Scratch scratch;
+  auto kv = OpenRocksKv({.directory = scratch.path() / "index"}).value();
+  const Status second = OpenRocksKv({.directory = scratch.path() / "index"}).status();
+  EXPECT_EQ(second.code(), StatusCode::kFailedPrecondition) << second;
+}
+
+TEST(RocksKvTest, TooLittleMemoryIsRefused) {
+  Scratch scratch;
+  EXPECT_EQ(OpenRocksKv({.directory = scratch.path(), .memory_bytes = 1}).status().code(),
+            StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace hearth::kv
