@@ -1,0 +1,225 @@
+#include "plugin/chain_index.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "oci/chain_id.h"
+#include "oci/config.h"
+#include "oci/reference.h"
+
+namespace hearth::plugin {
+
+namespace {
+
+constexpr size_t kMaxRejected = 4096;
+
+std::string OriginKey(const oci::Access& access) {
+  return access.registry + "/" + access.repository;
+}
+
+std::string KeyOf(const Digest& digest) {
+  return {reinterpret_cast<const char*>(digest.bytes().data()), Digest::kBytes};
+}
+
+// The kind of "<namespace>/<n>/<kind>-sha256:…" ("manifest", "config", "layer", …).
+std::string_view KindOfRef(std::string_view ref) {
+  const size_t digest = ref.rfind("-sha256:");
+  if (digest == std::string_view::npos) return {};
+  ref = ref.substr(0, digest);
+  const size_t slash = ref.rfind('/');
+  return slash == std::string_view::npos ? ref : ref.substr(slash + 1);
+}
+
+}  // namespace
+
+std::optional<Digest> ImageLayers::ParentChain(size_t index) const {
+  if (index == 0) return std::nullopt;
+  return layers[index - 1].chain;
+}
+
+Result<ImageLayers> JoinLayers(const Digest& digest, const oci::Manifest& manifest,
+                               std::string_view config_bytes) {
+  const auto config = TRY(oci::ImageConfig::Parse(config_bytes));
+  if (config.diff_ids.size() != manifest.layers.size()) {
+    return InvalidArgument("manifest " + digest.ToString() + ": " +
+                           std::to_string(manifest.layers.size()) + " layers, but its config has " +
+                           std::to_string(config.diff_ids.size()) + " diff IDs");
+  }
+  ImageLayers image{.manifest = digest, .config = manifest.config, .layers = {}};
+  const auto chains = oci::ChainIds(config.diff_ids);
+  for (size_t i = 0; i < manifest.layers.size(); ++i) {
+    image.layers.push_back({manifest.layers[i], config.diff_ids[i], chains[i]});
+  }
+  return image;
+}
+
+void ChainIndex::OnManifest(const SeenManifest& seen) {
+  const oci::Access origin{seen.registry, seen.repository, seen.authorization};
+  AddManifest(seen.digest, seen.body, seen.media_type, &origin);
+}
+
+void ChainIndex::OnCommitted(const std::string& ref, const Digest& digest, uint64_t size_bytes) {
+  if (KindOfRef(ref) != "manifest" || size_bytes > oci::kMaxManifestBytes) return;
+  const auto bytes = ReadDocument(digest, oci::kMaxManifestBytes);
+  if (bytes.ok()) AddManifest(digest, *bytes, "", nullptr);
+}
+
+Status ChainIndex::Remember(const ImageLayers& image, const oci::Access& origin) {
+  kv::Batch batch;
+  for (const auto& layer : image.layers) {
+    batch.Put(kv::Family::kChains, KeyOf(layer.chain), KeyOf(image.manifest));
+  }
+  batch.Put(kv::Family::kSources, KeyOf(image.manifest),
+            origin.registry + "\n" + origin.repository);
+  TRY_STATUS(options_.kv.Write(batch, kv::Sync::kNo));
+  MutexLock lock(mutex_);
+  Image& entry = Touch(image.manifest);
+  entry.origins[OriginKey(origin)] = {origin, options_.clock.SteadyNow() + options_.source_ttl};
+  Index(entry, image);
+  return OkStatus();
+}
+
+void ChainIndex::AddManifest(const Digest& digest, std::string_view bytes,
+                             std::string_view media_type, const oci::Access* origin) {
+  auto manifest = oci::Manifest::Parse(bytes, media_type);
+  if (!manifest.ok()) return;  // an index, or not for us
+  MutexLock lock(mutex_);
+  Image& image = Touch(digest);
+  if (!image.manifest) image.manifest = std::move(*manifest);
+  if (origin != nullptr) {
+    image.origins[OriginKey(*origin)] = {*origin, options_.clock.SteadyNow() + options_.source_ttl};
+  }
+}
+
+ChainIndex::Image& ChainIndex::Touch(const Digest& digest) {
+  if (const auto known = by_manifest_.find(digest); known != by_manifest_.end()) {
+    images_.splice(images_.begin(), images_, known->second);
+    return images_.front();
+  }
+  images_.emplace_front();
+  images_.front().digest = digest;
+  by_manifest_[digest] = images_.begin();
+  while (images_.size() > options_.max_images) {
+    const Image& oldest = images_.back();
+    if (oldest.layers) {
+      for (const auto& layer : oldest.layers->layers) {
+        const auto entry = by_chain_.find(layer.chain);
+        if (entry == by_chain_.end()) continue;
+        std::erase(entry->second, oldest.digest);
+        if (entry->second.empty()) by_chain_.erase(entry);
+      }
+    }
+    by_manifest_.erase(oldest.digest);
+    images_.pop_back();
+  }
+  return images_.front();
+}
+
+void ChainIndex::Index(Image& image, ImageLayers layers) {
+  if (image.layers) return;
+  for (const auto& layer : layers.layers) {
+    auto& manifests = by_chain_[layer.chain];
+    if (std::find(manifests.begin(), manifests.end(), image.digest) == manifests.end()) {
+      manifests.push_back(image.digest);
+    }
+  }
+  image.layers = std::make_shared<const ImageLayers>(std::move(layers));
+}
+
+void ChainIndex::JoinPending() {
+  std::vector<std::pair<Digest, oci::Manifest>> pending;
+  {
+    MutexLock lock(mutex_);
+    for (const auto& image : images_) {
+      if (!image.layers && image.manifest) pending.emplace_back(image.digest, *image.manifest);
+    }
+  }
+  for (const auto& [digest, manifest] : pending) {
+    const auto config = ReadDocument(manifest.config.digest, oci::kMaxConfigBytes);
+    if (!config.ok()) continue;  // not here yet
+    auto layers = JoinLayers(digest, manifest, *config);
+    MutexLock lock(mutex_);
+    const auto known = by_manifest_.find(digest);
+    if (known == by_manifest_.end()) continue;
+    if (layers.ok()) {
+      Index(*known->second, std::move(*layers));
+    } else {
+      LOG_WARNING("image is not usable",
+                  {{"manifest", digest.ToString()}, {"error", layers.status()}});
+      known->second->manifest.reset();  // do not try again
+    }
+  }
+}
+
+void ChainIndex::LoadFromDisk(const Digest& chain) {
+  const auto key = options_.kv.Get(kv::Family::kChains, KeyOf(chain));
+  if (!key.ok() || key->size() != Digest::kBytes) return;
+  std::array<uint8_t, Digest::kBytes> raw{};
+  std::copy(key->begin(), key->end(), raw.begin());
+  const Digest manifest_digest(raw);
+  const auto bytes = ReadDocument(manifest_digest, oci::kMaxManifestBytes);
+  if (!bytes.ok()) return;
+  std::optional<oci::Access> origin;
+  if (const auto source = options_.kv.Get(kv::Family::kSources, *key); source.ok()) {
+    const size_t newline = source->find('\n');
+    if (newline != std::string::npos) {
+      origin = oci::Access{source->substr(0, newline), source->substr(newline + 1), {}};
+    }
+  }
+  AddManifest(manifest_digest, *bytes, "", origin ? &*origin : nullptr);
+}
+
+std::vector<ChainIndex::Candidate> ChainIndex::Find(const Digest& chain,
+                                                    const std::string& image_ref) {
+  const auto known = [&] {
+    MutexLock lock(mutex_);
+    return by_chain_.contains(chain);
+  };
+  JoinPending();
+  if (!known()) {
+    LoadFromDisk(chain);
+    JoinPending();
+  }
+  std::optional<oci::Access> named;
+  if (const auto reference = oci::Reference::Parse(image_ref); reference.ok()) {
+    named = oci::Access{reference->domain, reference->path, {}};
+  }
+
+  std::vector<Candidate> candidates;
+  MutexLock lock(mutex_);
+  const auto manifests = by_chain_.find(chain);
+  if (manifests == by_chain_.end()) return candidates;
+  for (const auto& digest : manifests->second) {
+    if (rejected_.contains({chain, digest})) continue;
+    const Image& image = *by_manifest_.at(digest);
+    Candidate candidate{.image = image.layers, .index = 0, .origins = {}};
+    while (candidate.image->layers[candidate.index].chain != chain) ++candidate.index;
+    for (const auto& [key, origin] : image.origins) {
+      if (origin.second >= options_.clock.SteadyNow()) candidate.origins.push_back(origin.first);
+    }
+    if (named && !image.origins.contains(OriginKey(*named))) candidate.origins.push_back(*named);
+    candidates.push_back(std::move(candidate));
+  }
+  return candidates;
+}
+
+void ChainIndex::Reject(const Digest& chain, const Digest& manifest) {
+  MutexLock lock(mutex_);
+  if (rejected_.size() >= kMaxRejected) rejected_.clear();
+  rejected_[{chain, manifest}] = true;
+}
+
+Result<std::string> ChainIndex::ReadDocument(const Digest& digest, uint64_t limit_bytes) const {
+  const auto blob = TRY(options_.blobs.Open(digest));
+  if (blob->size_bytes() > limit_bytes) {
+    return ResourceExhausted("document " + digest.ToString() + ": " +
+                             std::to_string(blob->size_bytes()) + " bytes");
+  }
+  std::string bytes(blob->size_bytes(), '\0');
+  const size_t got = TRY(ReadAt(blob->file()->get(), bytes, 0));
+  if (got != bytes.size()) return DataLoss("document " + digest.ToString() + ": file is short");
+  return bytes;
+}
+
+}  // namespace hearth::plugin

@@ -1,0 +1,103 @@
+// ChainIndex: which layer blob makes which chain, and where it can be fetched.
+//
+// Learns from every manifest and config that passes through us (mirror, content store, preheat).
+// containerd's Prepare names only a chain ID; this answers with the image that it belongs to. What
+// it says are candidates: the bytes decide. Any thread.
+#pragma once
+
+#include <chrono>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/status.h"
+#include "base/thread.h"
+#include "kv/kv.h"
+#include "oci/descriptor.h"
+#include "oci/manifest.h"
+#include "oci/registry.h"
+#include "plugin/content_observer.h"
+#include "plugin/manifest_observer.h"
+#include "store/blob_store.h"
+
+namespace hearth::plugin {
+
+struct ImageLayer {
+  oci::Descriptor blob;
+  Digest diff_id;
+  Digest chain;
+};
+
+struct ImageLayers {
+  Digest manifest;
+  oci::Descriptor config;
+  std::vector<ImageLayer> layers;  // lowest first
+
+  // Chain of the layer below layers[index]; none for the lowest.
+  std::optional<Digest> ParentChain(size_t index) const;
+};
+
+// kInvalidArgument when manifest and config disagree about the number of layers.
+Result<ImageLayers> JoinLayers(const Digest& digest, const oci::Manifest& manifest,
+                               std::string_view config_bytes);
+
+class ChainIndex final : public ContentObserver, public ManifestObserver {
+ public:
+  struct Options {
+    store::BlobStore& blobs;
+    kv::Kv& kv;
+    const Clock& clock = RealClock();
+    std::chrono::minutes source_ttl{10};  // how long a caller's access to a repository is kept
+    size_t max_images = 1024;             // the least recently seen ones are forgotten
+  };
+  explicit ChainIndex(Options options) : options_(options) {}
+
+  void OnManifest(const SeenManifest& seen) override;
+  void OnCommitted(const std::string& ref, const Digest& digest, uint64_t size_bytes) override;
+  // An image that we preheat: kept on disk with the repository (never a credential) that it is
+  // from.
+  Status Remember(const ImageLayers& image, const oci::Access& origin);
+
+  struct Candidate {
+    std::shared_ptr<const ImageLayers> image;
+    size_t index = 0;                  // image->layers[index].chain is what was asked for
+    std::vector<oci::Access> origins;  // where we may fetch its blobs; may be empty
+  };
+  // Images with that chain. `image_ref` is containerd's label with the name
+  // of the image that is pulled, "" = not said; it makes that repository an origin.
+  std::vector<Candidate> Find(const Digest& chain, const std::string& image_ref);
+  // The layer's bytes did not make that chain: never offer it again.
+  void Reject(const Digest& chain, const Digest& manifest);
+
+ private:
+  struct Image {
+    Digest digest;
+    std::optional<oci::Manifest> manifest;
+    std::shared_ptr<const ImageLayers> layers;  // null until the config is here
+    std::map<std::string, std::pair<oci::Access, SteadyTime>> origins;  // by registry/repository
+  };
+
+  Image& Touch(const Digest& digest) REQUIRES(mutex_);
+  void AddManifest(const Digest& digest, std::string_view bytes, std::string_view media_type,
+                   const oci::Access* origin);
+  // Reads configs that arrived meanwhile; disk reads happen outside of the lock.
+  void JoinPending();
+  void Index(Image& image, ImageLayers layers) REQUIRES(mutex_);
+  void LoadFromDisk(const Digest& chain);
+  Result<std::string> ReadDocument(const Digest& digest, uint64_t limit_bytes) const;
+
+  const Options options_;
+  Mutex mutex_;
+  std::list<Image> images_ GUARDED_BY(mutex_);  // latest first
+  std::unordered_map<Digest, std::list<Image>::iterator> by_manifest_ GUARDED_BY(mutex_);
+  std::unordered_map<Digest, std::vector<Digest>> by_chain_ GUARDED_BY(mutex_);  // → manifests
+  std::map<std::pair<Digest, Digest>, bool> rejected_ GUARDED_BY(mutex_);        // chain, manifest
+};
+
+}  // namespace hearth::plugin
