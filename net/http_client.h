@@ -1,8 +1,10 @@
 // HttpClient: HTTP requests over libcurl's multi interface, one loop thread for all transfers.
 //
-// HTTP/1.1 and 2, TLS ≥ 1.2, proxies from the environment (HTTPS_PROXY, NO_PROXY …), connection
-// reuse, unix sockets. Any thread may call; callbacks run on the loop thread and must not block for
-// long (no hashing there). The client outlives nothing: destroy it after all transfers ended.
+// HTTP/1.1, TLS ≥ 1.2, proxies from the environment (HTTPS_PROXY, NO_PROXY …; see proxy.h),
+// connection reuse, unix sockets. Not HTTP/2: a paused stream would hold its whole window, tens of
+// MiB, in memory. Any thread may call; callbacks run on the loop thread and must not block for long
+// (no hashing there). Destroy it after all transfers ended, never from a callback; what still runs
+// is then cancelled.
 #pragma once
 
 #include <sys/socket.h>
@@ -22,8 +24,9 @@ namespace hearth::net {
 
 struct HttpRequest {
   std::string method = "GET";
-  std::string url;      // http:// or https://
-  HttpHeaders headers;  // Authorization is not sent on to another host by a redirect
+  std::string url;  // http:// or https://
+  // Authorization, Cookie and Host are not sent on by a redirect to another scheme, host or port.
+  HttpHeaders headers;
   std::string body;
   std::string unix_socket;  // path; "" = TCP
   std::string ca_file;      // PEM; "" = the system's trust store
@@ -72,11 +75,14 @@ struct HttpResponse {
 class HttpClient {
  public:
   struct Options {
-    size_t max_connections = 64;  // in all; more transfers wait
+    // In all, paused ones too. More transfers wait: 4,096 of them for 5 minutes at most, then
+    // kResourceExhausted.
+    size_t max_connections = 64;
     size_t receive_buffer_bytes = 512 * 1024;
     std::string user_agent = "hearth";
     // Asked with each address before it is connected to, on every hop; an error refuses it. Null
-    // allows all. `host` is the name from the URL.
+    // allows all. `host` is the name from the URL. Where a proxy makes the connection, its own
+    // address is not asked for, and `address` is AF_UNSPEC unless `host` is an address itself.
     std::function<Status(const std::string& host, const sockaddr& address)> check_address;
   };
   static Result<std::unique_ptr<HttpClient>> Create(Options options);

@@ -1,0 +1,205 @@
+#include "net/http_client.h"
+
+#include <curl/curl.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <csignal>
+#include <deque>
+#include <map>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/thread.h"
+#include "net/curl_transfer.h"
+
+namespace hearth::net {
+
+namespace {
+
+constexpr size_t kMaxWaitingTransfers = 4096;
+constexpr std::chrono::seconds kMaxWaitForConnection{300};
+constexpr std::chrono::milliseconds kIdlePoll{60'000};
+constexpr char kStopping[] = "the HTTP client is stopping";
+
+class CurlClient final : public HttpClient {
+ public:
+  CurlClient(Options options, CURLM* multi)
+      : options_(std::move(options)),
+        multi_(multi),
+        mailbox_(std::make_shared<CurlMailbox>(multi)) {
+    thread_ = std::thread([this] { Run(); });
+  }
+  ~CurlClient() override {
+    mailbox_->Close();
+    thread_.join();
+    curl_multi_cleanup(multi_);
+  }
+
+  std::shared_ptr<HttpTransfer> Start(HttpRequest request,
+                                      std::shared_ptr<HttpTransferHandler> handler) override {
+    auto transfer =
+        std::make_shared<CurlTransfer>(std::move(request), std::move(handler), mailbox_);
+    if (!mailbox_->Post({CurlCommand::What::kStart, transfer})) {
+      transfer->handler->OnDone(Cancelled(kStopping));
+    }
+    return transfer;
+  }
+
+ private:
+  using Shared = std::shared_ptr<CurlTransfer>;
+
+  void Run();
+  void Obey(const CurlCommand& command);
+  void Admit();
+  void StartHop(const Shared& transfer);
+  void Reap();
+  // Ends what moved no byte for too long; says how long none of the others can be due.
+  std::chrono::milliseconds EndStalled();
+  void Finish(const Shared& transfer, const Status& status);
+
+  const Options options_;
+  CURLM* const multi_;
+  const std::shared_ptr<CurlMailbox> mailbox_;
+  // Of the loop thread.
+  std::deque<Shared> waiting_;
+  std::map<CURL*, Shared> active_;
+  std::thread thread_;
+};
+
+void CurlClient::Run() {
+  NameThread("http-client");
+  sigset_t pipe;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  ::pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
+  while (!mailbox_->closed()) {
+    for (const CurlCommand& command : mailbox_->Take()) Obey(command);
+    Admit();
+    int running = 0;
+    curl_multi_perform(multi_, &running);
+    Reap();
+    auto wait = EndStalled();
+    if (!waiting_.empty() && active_.size() < options_.max_connections) wait = {};
+    curl_multi_poll(multi_, nullptr, 0, static_cast<int>(wait.count()), nullptr);
+  }
+  for (const CurlCommand& command : mailbox_->Take()) Obey(command);
+  const Status stopped = Cancelled(kStopping);
+  while (!active_.empty()) Finish(active_.begin()->second, stopped);
+  while (!waiting_.empty()) Finish(waiting_.front(), stopped);
+}
+
+void CurlClient::Obey(const CurlCommand& command) {
+  const Shared& transfer = command.transfer;
+  if (transfer->done) return;
+  switch (command.what) {
+    case CurlCommand::What::kStart: {
+      const Status good = CheckRequest(transfer->request);
+      if (!good.ok()) return Finish(transfer, good);
+      if (waiting_.size() >= kMaxWaitingTransfers) {
+        return Finish(transfer, ResourceExhausted("too many HTTP transfers wait for a connection"));
+      }
+      waiting_.push_back(transfer);
+      return;
+    }
+    case CurlCommand::What::kCancel:
+      return Finish(transfer, Cancelled("HTTP transfer was cancelled"));
+    case CurlCommand::What::kResume: {
+      if (!transfer->paused) return;
+      transfer->paused = false;
+      transfer->Progress();
+      // Delivers what was held back, from inside this call.
+      const CURLcode code = curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
+      if (code != CURLE_OK) Finish(transfer, transfer->StatusOf(code));
+      return;
+    }
+  }
+}
+
+void CurlClient::Admit() {
+  while (!waiting_.empty() && active_.size() < options_.max_connections) {
+    const Shared transfer = waiting_.front();
+    waiting_.pop_front();
+    StartHop(transfer);
+  }
+}
+
+void CurlClient::StartHop(const Shared& transfer) {
+  const Status ready = transfer->PrepareHop(options_);
+  if (!ready.ok()) return Finish(transfer, ready);
+  CHECK(curl_multi_add_handle(multi_, transfer->easy) == CURLM_OK);
+  active_[transfer->easy] = transfer;
+}
+
+void CurlClient::Reap() {
+  int left = 0;
+  while (const CURLMsg* message = curl_multi_info_read(multi_, &left)) {
+    if (message->msg != CURLMSG_DONE) continue;
+    const CURLcode code = message->data.result;  // the message dies with the handle's removal
+    const Shared transfer = active_.at(message->easy_handle);
+    const Status status = transfer->StatusOf(code);
+    auto follow = status.ok() ? transfer->FollowRedirect() : Result<bool>(status);
+    if (!follow.ok() || !*follow) {
+      Finish(transfer, follow.status());
+      continue;
+    }
+    curl_multi_remove_handle(multi_, transfer->easy);
+    active_.erase(transfer->easy);
+    StartHop(transfer);
+  }
+}
+
+std::chrono::milliseconds CurlClient::EndStalled() {
+  using std::chrono::milliseconds;
+  const auto now = std::chrono::steady_clock::now();
+  milliseconds next = kIdlePoll;
+  std::vector<Shared> stalled;
+  const auto look = [&](const Shared& transfer, milliseconds limit) {
+    const auto quiet = std::chrono::duration_cast<milliseconds>(now - transfer->last_progress);
+    if (quiet >= limit) {
+      stalled.push_back(transfer);
+    } else {
+      next = std::min(next, limit - quiet);
+    }
+  };
+  for (const auto& [easy, transfer] : active_) {
+    if (!transfer->paused) look(transfer, transfer->request.stall_timeout);
+  }
+  for (const Shared& transfer : stalled) {
+    const auto limit = transfer->request.stall_timeout;
+    Finish(transfer, Unavailable(transfer->Describe() + ": no byte came for " +
+                                 std::to_string(limit.count()) + " ms"));
+  }
+  stalled.clear();
+  for (const Shared& transfer : waiting_) look(transfer, kMaxWaitForConnection);
+  for (const Shared& transfer : stalled) {
+    Finish(transfer, ResourceExhausted(transfer->Describe() + ": no connection became free"));
+  }
+  return next;
+}
+
+void CurlClient::Finish(const Shared& transfer, const Status& status) {
+  const Shared kept = transfer;  // `transfer` may be a reference into what is erased here
+  if (kept->done) return;
+  kept->done = true;
+  std::erase(waiting_, kept);
+  if (active_.erase(kept->easy) != 0) curl_multi_remove_handle(multi_, kept->easy);
+  curl_easy_cleanup(std::exchange(kept->easy, nullptr));
+  kept->handler->OnDone(status);
+  kept->handler.reset();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<HttpClient>> HttpClient::Create(Options options) {
+  static const CURLcode global = curl_global_init(CURL_GLOBAL_DEFAULT);
+  CURLM* multi = global == CURLE_OK ? curl_multi_init() : nullptr;
+  if (multi == nullptr) return Internal("libcurl cannot be initialised");
+  const auto connections = static_cast<long>(options.max_connections);
+  curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, connections);
+  return std::unique_ptr<HttpClient>(new CurlClient(std::move(options), multi));
+}
+
+}  // namespace hearth::net
