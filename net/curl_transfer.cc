@@ -325,7 +325,10 @@ Result<bool> CurlTransfer::FollowRedirect() {
 Status CurlTransfer::StatusOf(CURLcode code) const {
   if (!failure_.ok()) return failure_;
   const std::string what = Describe();
-  if (code == CURLE_OK || redirecting_) return OkStatus();
+  if (code == CURLE_OK || redirecting_) {
+    // libcurl takes a connection that closes within the header for an answer without a body.
+    return head_complete_ ? OkStatus() : Unavailable(what + ": closed before the header ended");
+  }
   if (!refused_.ok() && !address_tried_) return refused_.Annotate(what);
   const std::string why = error_text_[0] != '\0' ? error_text_ : curl_easy_strerror(code);
   switch (code) {
