@@ -1,6 +1,8 @@
 """Testbed: owns a scratch folder and the parts started in it."""
 
 import itertools
+import signal
+import threading
 
 from . import scratch
 from .containerd import Containerd
@@ -27,6 +29,21 @@ class Testbed:
         self.close()
 
     def close(self):
+        """Stops everything; a second Ctrl-C does not cut it short."""
+        before = self._ignore_interrupts()
+        try:
+            self._close()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @staticmethod
+    def _ignore_interrupts():
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        return {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _close(self):
         errors = []
         while self._parts:
             try:
@@ -61,6 +78,18 @@ class Testbed:
 
     def containerd(self, folder=None, **kw):
         return self.own(Containerd(folder or self.new_folder("c"), **kw))
+
+    def warm_pair(self, *registries, on=None, version="2.1", mirror=False, settings=None, plain_http=True):
+        """A node and a containerd that know each other, their data under the folder `on`: (node, containerd)."""
+        on = on or self.new_folder("p")
+        for name in ("n", "c"):
+            (on / name).mkdir()
+        node = self.node(*registries, folder=on / "n", containerd_address=on / "c" / "c.sock", settings=settings)
+        containerd = self.containerd(folder=on / "c", node=node, version=version, plain_http=plain_http)
+        if mirror:
+            for registry in registries:
+                containerd.use_mirror(registry)
+        return node, containerd
 
     def ext4(self, size_bytes):
         return self.own(scratch.Ext4(self.folder / f"e{next(self._numbers)}", size_bytes))
