@@ -1,0 +1,299 @@
+#include "config/node_config.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <charconv>
+#include <regex>
+#include <utility>
+
+#include "base/file.h"
+#include "base/units.h"
+#include "config/toml_section.h"
+
+namespace hearth::config {
+
+namespace {
+
+constexpr uint64_t kMaxConfigBytes = 1 << 20;
+constexpr uint64_t kMinMemoryBytes = 64ull << 20;
+constexpr uint64_t kMaxUploads = 1024;
+constexpr size_t kMaxRunPath = 90;  // + "/hearth.sock" must fit into sockaddr_un
+constexpr std::chrono::seconds kMaxPrepareWait{30};
+constexpr std::chrono::hours kMaxAuthCache{24};
+constexpr size_t kMaxNameBytes = 253;
+
+Status CheckAbsolute(const std::string& path) {
+  if (!path.empty() && path.front() == '/') return OkStatus();
+  return InvalidArgument("must be an absolute path");
+}
+
+Status CheckAbsoluteOrEmpty(const std::string& path) {
+  return path.empty() ? OkStatus() : CheckAbsolute(path);
+}
+
+bool IsIpAddress(const std::string& text) {
+  in6_addr address{};
+  return inet_pton(AF_INET, text.c_str(), &address) == 1 ||
+         inet_pton(AF_INET6, text.c_str(), &address) == 1;
+}
+
+// "HOST:PORT" with an address in front, IPv6 in brackets.
+Result<std::string> ListenHost(const std::string& listen) {
+  const size_t colon = listen.rfind(':');
+  if (colon == std::string::npos) {
+    return InvalidArgument("must be ADDRESS:PORT, as in 127.0.0.1:7733");
+  }
+  std::string host = listen.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  }
+  uint32_t port = 0;
+  const char* end = listen.data() + listen.size();
+  const auto parsed = std::from_chars(listen.data() + colon + 1, end, port);
+  if (parsed.ec != std::errc() || parsed.ptr != end || port > 65535) {
+    return InvalidArgument("port must be 0 (any free one) to 65535");
+  }
+  if (!IsIpAddress(host)) return InvalidArgument("needs an IP address to listen on");
+  return host;
+}
+
+Status CheckListen(const std::string& listen) { return ListenHost(listen).status(); }
+
+Status CheckLoopback(const std::string& listen) {
+  const std::string host = TRY(ListenHost(listen));
+  if (host == "::1" || host.starts_with("127.")) return OkStatus();
+  return InvalidArgument("must be a loopback address: it answers without authentication");
+}
+
+Status CheckCidr(const std::string& text) {
+  const size_t slash = text.find('/');
+  const std::string address = text.substr(0, slash);
+  uint32_t bits = 0;
+  const uint32_t max_bits = address.find(':') == std::string::npos ? 32 : 128;
+  if (slash != std::string::npos) {
+    const char* end = text.data() + text.size();
+    const auto parsed = std::from_chars(text.data() + slash + 1, end, bits);
+    if (parsed.ec == std::errc() && parsed.ptr == end && bits <= max_bits && IsIpAddress(address)) {
+      return OkStatus();
+    }
+  }
+  return InvalidArgument("\"" + text + "\" is no network (write it as 10.0.0.0/8)");
+}
+
+Status CheckOneOf(const std::string& text, const std::vector<std::string>& words) {
+  if (std::find(words.begin(), words.end(), text) != words.end()) return OkStatus();
+  std::string list;
+  for (const std::string& word : words) {
+    list += (list.empty() ? "\"" : ", \"") + word + "\"";
+  }
+  return InvalidArgument("must be one of " + list);
+}
+
+void ReadContainerd(TomlSection section, ContainerdConfig& out) {
+  section.CheckedText("address", out.address, CheckAbsoluteOrEmpty);
+  section.CheckedText("namespace", out.containerd_namespace, [](const std::string& text) {
+    return text.empty() ? InvalidArgument("must not be empty") : OkStatus();
+  });
+  section.Duration("prepare_wait", out.prepare_wait);
+  if (out.prepare_wait > kMaxPrepareWait) {
+    section.Reject("prepare_wait", "must be at most 30s: containerd holds a lock meanwhile");
+  }
+}
+
+void ReadMirror(TomlSection section, MirrorConfig& out) {
+  section.CheckedText("listen", out.listen, CheckLoopback);
+  section.Bool("serve_stale_tags", out.serve_stale_tags);
+  section.Duration("auth_cache", out.auth_cache);
+  if (out.auth_cache > kMaxAuthCache) {
+    section.Reject("auth_cache", "must be at most 24h");
+  }
+}
+
+void ReadProxy(TomlSection section, ProxyConfig& out) {
+  section.Text("default_filter", out.default_filter);
+  std::string offline = out.offline_allow ? "allow" : "deny";
+  section.CheckedText("offline", offline, [](const std::string& text) {
+    return CheckOneOf(text, {"allow", "deny"});
+  });
+  out.offline_allow = offline == "allow";
+  for (TomlSection& rule_section : section.Tables("rule")) {
+    ProxyRule rule;
+    rule_section.CheckedText("match", rule.match, [](const std::string& text) {
+      try {
+        const std::regex compiled(text);
+        return OkStatus();
+      } catch (const std::regex_error& error) {
+        return InvalidArgument(std::string("no regular expression: ") + error.what());
+      }
+    });
+    if (rule.match.empty()) rule_section.Reject("match", "a rule needs one");
+    rule_section.Bool("use_tls", rule.use_tls);
+    rule_section.Text("filtered_query_params", rule.filtered_query_params);
+    rule_section.Text("tag", rule.tag);
+    rule_section.Text("application", rule.application);
+    out.rules.push_back(std::move(rule));
+  }
+}
+
+void ReadPeer(TomlSection section, PeerConfig& out) {
+  section.CheckedText("data_listen", out.data_listen, CheckListen);
+  section.CheckedText("control_listen", out.control_listen, CheckListen);
+  section.Text("advertise", out.advertise);
+}
+
+void ReadManager(TomlSection section, ManagerLinkConfig& out) {
+  section.Texts("addresses", out.addresses);
+  section.Text("cluster", out.cluster);
+  section.CheckedText("join_token_file", out.join_token_file, CheckAbsoluteOrEmpty);
+}
+
+void ReadSpace(TomlSection& section, std::string_view key, SpaceAmount& out) {
+  section.Scalar(key, [&out](const std::string& text) -> Status {
+    out = TRY(SpaceAmount::Parse(text));
+    return OkStatus();
+  });
+}
+
+void ReadLimits(TomlSection section, LimitsConfig& out) {
+  section.Bytes("upload", out.upload);
+  section.Integer("uploads", out.uploads, 1, kMaxUploads);
+  section.Bytes("download", out.download);
+  section.Bytes("origin", out.origin);
+}
+
+void ReadRegistry(TomlSection section, RegistryConfig& out) {
+  bool plain_http = false;
+  section.Bool("plain_http", plain_http);
+  if (section.Has("plain_http")) out.plain_http = plain_http;
+  section.CheckedText("ca_file", out.ca_file, CheckAbsoluteOrEmpty);
+  section.Texts("endpoints", out.endpoints);
+  for (const std::string& endpoint : out.endpoints) {
+    if (!endpoint.starts_with("http://") && !endpoint.starts_with("https://")) {
+      section.Reject("endpoints", "\"" + endpoint + "\" must begin with https:// or http://");
+    }
+  }
+  section.CheckedText("docker_config", out.docker_config, CheckAbsoluteOrEmpty);
+  section.Bool("shared", out.shared);
+  std::string strict;
+  section.CheckedText("private", strict, [](const std::string& text) {
+    return CheckOneOf(text, {"", "strict"});
+  });
+  out.private_strict = strict == "strict";
+}
+
+void ReadTop(TomlSection& root, NodeConfig& out) {
+  std::string path = out.root.string();
+  root.CheckedText("root", path, CheckAbsolute);
+  out.root = path;
+  std::string run = out.run.string();
+  root.CheckedText("run", run, [](const std::string& text) -> Status {
+    TRY_STATUS(CheckAbsolute(text));
+    if (text.size() <= kMaxRunPath) return OkStatus();
+    return InvalidArgument("longer than " + std::to_string(kMaxRunPath) +
+                           " bytes: a socket's path would not fit");
+  });
+  out.run = run;
+  root.Bytes("memory_limit", out.memory_limit_bytes);
+  if (out.memory_limit_bytes < kMinMemoryBytes) {
+    root.Reject("memory_limit", "must be at least " + FormatByteSize(kMinMemoryBytes));
+  }
+  root.CheckedText("name", out.name, [](const std::string& text) {
+    return text.size() <= kMaxNameBytes ? OkStatus() : InvalidArgument("longer than a host name");
+  });
+  root.Texts("egress_allow", out.egress_allow);
+  for (const std::string& network : out.egress_allow) {
+    const Status status = CheckCidr(network);
+    if (!status.ok()) root.Reject("egress_allow", status.message());
+  }
+  root.TextMap("labels", out.labels);
+}
+
+// Refuses what a later version brings, so that nobody believes it is in force.
+void RefuseUnbuilt(TomlSection& root, const NodeConfig& config) {
+  const NodeConfig defaults;
+  const auto refuse = [&root](const char* table, const char* key, const char* what) {
+    root.Table(table).Reject(
+        key, std::string("this version has no ") + what + " (remove the key or leave its default)");
+  };
+  if (!config.manager.addresses.empty()) refuse("manager", "addresses", "manager");
+  if (!config.manager.join_token_file.empty()) refuse("manager", "join_token_file", "manager");
+  if (config.peer.data_listen != defaults.peer.data_listen) refuse("peer", "data_listen", "peers");
+  if (config.peer.control_listen != defaults.peer.control_listen) {
+    refuse("peer", "control_listen", "peers");
+  }
+  if (!config.peer.advertise.empty()) refuse("peer", "advertise", "peers");
+  if (!config.proxy.rules.empty()) refuse("proxy", "rule", "file proxy");
+  if (!config.proxy.offline_allow) refuse("proxy", "offline", "file proxy");
+  if (config.limits.upload != 0) refuse("limits", "upload", "rate limits");
+  if (config.limits.uploads != defaults.limits.uploads) refuse("limits", "uploads", "peers");
+  if (config.limits.download != 0) refuse("limits", "download", "rate limits");
+  if (config.limits.origin != 0) refuse("limits", "origin", "rate limits");
+  if (!(config.store.quota == defaults.store.quota)) refuse("store", "quota", "eviction");
+  const bool free_off = config.store.min_free == SpaceAmount{};
+  if (!free_off && !(config.store.min_free == defaults.store.min_free)) {
+    refuse("store", "min_free", "eviction");
+  }
+}
+
+}  // namespace
+
+Result<SpaceAmount> SpaceAmount::Parse(std::string_view text) {
+  if (text.ends_with('%')) {
+    double percent = 0;
+    const char* end = text.data() + text.size() - 1;
+    const auto parsed = std::from_chars(text.data(), end, percent);
+    if (parsed.ec != std::errc() || parsed.ptr != end || !(percent >= 0 && percent <= 100)) {
+      return InvalidArgument("a percentage goes from 0% to 100%");
+    }
+    return Percent(percent);
+  }
+  return SpaceAmount{std::nullopt, TRY(ParseByteSize(text))};
+}
+
+uint64_t SpaceAmount::Of(uint64_t file_system_bytes) const {
+  if (!percent) return bytes;
+  return static_cast<uint64_t>(static_cast<double>(file_system_bytes) * *percent / 100);
+}
+
+Result<NodeConfig> ParseNodeConfig(std::string_view text, const std::string& name,
+                                   const std::vector<std::string>& sets) {
+  const TomlDocument document = TRY(TomlDocument::Parse(text, name, sets));
+  TomlSection root = document.Root();
+  NodeConfig config;
+  ReadTop(root, config);
+  ReadContainerd(root.Table("containerd"), config.containerd);
+  ReadMirror(root.Table("mirror"), config.mirror);
+  ReadProxy(root.Table("proxy"), config.proxy);
+  root.Table("status").CheckedText("listen", config.status_listen, CheckListen);
+  ReadPeer(root.Table("peer"), config.peer);
+  ReadManager(root.Table("manager"), config.manager);
+  TomlSection store = root.Table("store");
+  ReadSpace(store, "quota", config.store.quota);
+  ReadSpace(store, "min_free", config.store.min_free);
+  ReadLimits(root.Table("limits"), config.limits);
+  for (auto& [host, section] : root.Table("registry").Named()) {
+    ReadRegistry(section, config.registries[host]);
+  }
+  RefuseUnbuilt(root, config);
+  TRY_STATUS(document.Finish());
+  return config;
+}
+
+Result<NodeConfig> LoadNodeConfig(const std::string& file, const std::vector<std::string>& sets) {
+  std::string path = file;
+  if (path.empty()) {
+    std::error_code error;
+    if (!std::filesystem::exists(kDefaultNodeConfigFile, error)) {
+      return ParseNodeConfig("", "defaults", sets);
+    }
+    path = kDefaultNodeConfigFile;
+  }
+  Result<std::string> text = ReadFile(path, kMaxConfigBytes);
+  if (!text.ok()) {
+    return InvalidArgument("read the config: " + text.status().message() + " (check --config)");
+  }
+  return ParseNodeConfig(*text, path, sets);
+}
+
+}  // namespace hearth::config
