@@ -1,0 +1,84 @@
+// SwarmCore: the transfers under way, their queue and their threads. See swarm.h.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/status.h"
+#include "base/thread.h"
+#include "oci/registry.h"
+#include "p2p/source.h"
+#include "p2p/swarm.h"
+#include "store/blob_store.h"
+
+namespace hearth::p2p {
+
+// One transfer. All but `digest` and `size_bytes` is guarded by the core's mutex.
+struct Flight {
+  enum class State : uint8_t {
+    kOpening,  // its blob is being made
+    kQueued,
+    kRunning,
+    kEnding,  // its outcome is decided; whoever comes now waits for kDone and starts anew
+    kDone,
+  };
+  Digest digest;
+  uint64_t size_bytes = 0;
+  State state = State::kOpening;
+  std::shared_ptr<store::Blob> blob;
+  std::vector<oci::Access> origins;
+  size_t next_origin = 0;
+  size_t holders = 0;
+  std::stop_source stop;
+  Status outcome;
+};
+
+class SwarmCore : public std::enable_shared_from_this<SwarmCore> {
+ public:
+  struct Options {
+    store::BlobStore& blobs;
+    std::function<std::unique_ptr<Source>(const oci::Access&)> open_source;
+    size_t threads;
+    size_t queue_limit;
+  };
+  explicit SwarmCore(Options options);
+
+  Result<std::shared_ptr<Fetch>> Join(BlobRequest request);
+  // A holder went.
+  void Drop(const std::shared_ptr<Flight>& flight);
+  Status Wait(const std::shared_ptr<Flight>& flight, std::stop_token stop, Deadline deadline);
+  void Stop();
+
+ private:
+  Result<std::shared_ptr<Flight>> FindOrReserve(BlobRequest& request, bool& reserved);
+  Result<std::shared_ptr<Fetch>> Open(const std::shared_ptr<Flight>& flight);
+  Result<std::shared_ptr<Fetch>> WithoutOrigin(const Digest& digest);
+  void Run();
+  void Transfer(const std::shared_ptr<Flight>& flight);
+  // The next source to try, or nothing when the flight is over for the reason in its outcome.
+  std::unique_ptr<Source> NextSource(Flight& flight, std::stop_token& stop);
+  Status FetchFrom(Source& source, store::Blob& blob, std::stop_token stop, bool& final_error);
+  Status Regrow(Flight& flight);
+  void Decide(Flight& flight, Status outcome);
+  void End(Flight& flight);
+
+  const Options options_;
+  Mutex mutex_;
+  CondVar work_;
+  CondVar changed_;  // a flight is open or done
+  std::unordered_map<Digest, std::shared_ptr<Flight>> flights_ GUARDED_BY(mutex_);
+  std::deque<std::shared_ptr<Flight>> queue_ GUARDED_BY(mutex_);
+  size_t opening_ GUARDED_BY(mutex_) = 0;  // will join the queue
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  Mutex stop_mutex_;  // held while Stop() joins
+  std::vector<std::thread> threads_ GUARDED_BY(stop_mutex_);
+};
+
+}  // namespace hearth::p2p
