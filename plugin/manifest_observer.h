@@ -1,22 +1,28 @@
-// ManifestObserver: who wants to hear of the manifests that clients read through the mirror.
+// ManifestObserver: who wants to hear of the manifests and indexes that pass through the mirror.
 #pragma once
 
 #include <string>
 
 #include "base/digest.h"
-#include "oci/registry.h"
+#include "base/log.h"
 
 namespace hearth::plugin {
+
+// A document that its origin just gave to a caller.
+struct SeenManifest {
+  std::string registry;               // domain: "docker.io"
+  std::string repository;             // "library/nginx"
+  Secret<std::string> authorization;  // the caller's own header, "" = none was needed
+  Digest digest;                      // of `body`, verified
+  std::string media_type;
+  std::string body;
+};
 
 class ManifestObserver {
  public:
   virtual ~ManifestObserver() = default;
-  // A manifest or index whose digest was checked, from the origin or the store, for a caller whom
-  // the origin lets read that repository. Runs on a handler's thread before the caller gets its
-  // answer: must not block for long. `access` holds the caller's credential: keep it in memory, for
-  // that repository only, for minutes.
-  virtual void OnManifest(const oci::Access& access, const Digest& digest,
-                          const std::string& media_type, const std::string& body) = 0;
+  // On a worker; must not block for long.
+  virtual void OnManifest(const SeenManifest& seen) = 0;
 };
 
 }  // namespace hearth::plugin
