@@ -45,6 +45,7 @@ struct LayerInfo {
   Digest diff_id;
   Digest blob;  // compressed blob that it was made of
   uint64_t directory = 0;
+  uint64_t tar_bytes = 0;  // of the uncompressed stream; must be kept in the record
   uint64_t disk_bytes = 0;
   uint64_t inodes = 0;
   bool preheated = false;

@@ -1,0 +1,67 @@
+// OverlaySnapshotter: the Snapshotter over our store.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "base/thread.h"
+#include "base/timer.h"
+#include "plugin/chain_index.h"
+#include "plugin/layer_builder.h"
+#include "plugin/native_pull.h"
+#include "plugin/snapshotter.h"
+#include "store/store.h"
+
+namespace hearth::plugin {
+
+class OverlaySnapshotter final : public Snapshotter {
+ public:
+  struct Options {
+    store::Store& store;
+    ThreadPool& workers;  // for unpacking that containerd asked for
+    TimerQueue& timers;
+    ChainIndex* chains = nullptr;  // these three null = never pull natively
+    LayerBuilder* builder = nullptr;
+    NativePulls* pulls = nullptr;
+    // containerd holds a lock of its snapshots across Prepare; beyond this it gets mounts.
+    std::chrono::milliseconds prepare_wait{5000};
+  };
+  explicit OverlaySnapshotter(Options options);
+
+  void Prepare(PrepareRequest request, std::stop_token stop,
+               std::function<void(Result<std::vector<Mount>>)> done) override;
+  Result<std::vector<Mount>> View(const PrepareRequest& request) override;
+  Result<std::vector<Mount>> Mounts(const std::string& key) override;
+  Status Commit(const std::string& name, const std::string& key,
+                const store::Labels& labels) override;
+  Status Remove(const std::string& key) override;
+  Result<store::SnapshotInfo> Stat(const std::string& key) override;
+  Result<store::SnapshotInfo> UpdateLabels(const std::string& key, const store::Labels& labels,
+                                           bool replace) override;
+  Status List(const std::function<bool(const store::SnapshotInfo&)>& visit) override;
+  Result<store::SnapshotUsage> Usage(const std::string& key) override;
+  Status Cleanup(std::stop_token stop) override;
+  void Apply(ApplyRequest request, std::stop_token stop,
+             std::function<void(Result<Applied>)> done) override;
+
+ private:
+  // The alias of a layer that is here, as kAlreadyExists; another error when there is none.
+  Status AnswerFromLayer(const PrepareRequest& request);
+  // A build of the layer that `request` asks for; null when we cannot or must not pull it.
+  std::shared_ptr<LayerBuild> StartPull(const PrepareRequest& request);
+  Result<std::vector<Mount>> CreateActive(const PrepareRequest& request);
+  Result<std::vector<Mount>> MountsOf(const store::SnapshotInfo& snapshot);
+  // The active snapshot whose directory these mounts write to; kNotFound when it is none of ours.
+  Result<store::SnapshotInfo> OwnerOf(const std::vector<Mount>& mounts);
+  Result<Applied> ApplyHere(const ApplyRequest& request, std::stop_token stop);
+
+  const Options options_;
+  Mutex mutex_;
+  std::unordered_map<uint64_t, std::string> actives_ GUARDED_BY(mutex_);  // directory → key
+  // Actives that Apply answered for without writing: their Commit must become this layer.
+  std::unordered_map<std::string, Digest> answered_ GUARDED_BY(mutex_);
+};
+
+}  // namespace hearth::plugin
