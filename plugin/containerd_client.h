@@ -1,0 +1,77 @@
+// ContainerdClient: the few calls that we make to containerd's own API.
+//
+// Any thread but containerd's handlers in us (they would deadlock). Every call has a deadline.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/digest.h"
+#include "base/status.h"
+
+namespace hearth::plugin {
+
+// What containerd is told about a blob when it adopts it.
+struct ContentToAdopt {
+  Digest digest;
+  uint64_t size_bytes = 0;
+  std::string ref;                            // of the ingest; unique per blob
+  std::map<std::string, std::string> labels;  // gc.ref.* among them
+};
+
+struct ImageRecord {
+  std::string name;
+  std::string media_type;
+  Digest digest;
+  uint64_t size_bytes = 0;
+  std::map<std::string, std::string> labels;
+};
+
+struct ContainerdVersion {
+  std::string version;
+  std::string revision;
+};
+
+class ContainerdClient {
+ public:
+  struct Options {
+    std::string address;  // unix socket path
+    std::chrono::milliseconds timeout{10'000};
+  };
+  static std::unique_ptr<ContainerdClient> Create(Options options);
+  virtual ~ContainerdClient() = default;
+
+  virtual Result<ContainerdVersion> Version() = 0;
+  // UUID of this containerd's root.
+  virtual Result<std::string> ServerUuid() = 0;
+
+  // A lease that ends by itself after `expire`; its ID goes with the calls below ("" = none).
+  virtual Result<std::string> CreateLease(const std::string& ns, std::chrono::seconds expire) = 0;
+  virtual Status DeleteLease(const std::string& ns, const std::string& lease) = 0;
+
+  // Makes containerd's metadata take a blob that our store has: no byte moves. kFailedPrecondition
+  // when containerd asks for the bytes (our store is not its content store).
+  virtual Status AdoptContent(const std::string& ns, const std::string& lease,
+                              const ContentToAdopt& content) = 0;
+  virtual Result<bool> HasContent(const std::string& ns, const Digest& digest) = 0;
+
+  // Prepare with label snapshot.ref, which our snapshotter answers with kAlreadyExists. OK also
+  // when the namespace has it already. kNotFound: our layer is not there.
+  virtual Status AdoptSnapshot(const std::string& ns, const std::string& lease,
+                               const std::string& snapshotter, const Digest& chain,
+                               const std::optional<Digest>& parent_chain) = 0;
+  virtual Result<bool> HasSnapshot(const std::string& ns, const std::string& snapshotter,
+                                   const std::string& name) = 0;
+
+  virtual Result<ImageRecord> GetImage(const std::string& ns, const std::string& name) = 0;
+  // Makes the record, or moves it to the new target.
+  virtual Status PutImage(const std::string& ns, const ImageRecord& image) = 0;
+  // Adds labels to a namespace, made when absent.
+  virtual Status LabelNamespace(const std::string& ns,
+                                const std::map<std::string, std::string>& labels) = 0;
+};
+
+}  // namespace hearth::plugin

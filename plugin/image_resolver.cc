@@ -1,0 +1,86 @@
+#include "plugin/image_resolver.h"
+
+#include <utility>
+
+#include "oci/media_type.h"
+
+namespace hearth::plugin {
+
+Result<std::string> ImageResolver::Read(const Digest& digest, uint64_t limit_bytes) const {
+  const auto blob = TRY(blobs_.Open(digest));
+  if (blob->size_bytes() > limit_bytes) {
+    return ResourceExhausted("document " + digest.ToString() + ": " +
+                             std::to_string(blob->size_bytes()) + " bytes, at most " +
+                             std::to_string(limit_bytes) + " are read");
+  }
+  std::string bytes(blob->size_bytes(), '\0');
+  const size_t got = TRY(ReadAt(blob->file()->get(), bytes, 0));
+  if (got != bytes.size()) return DataLoss("document " + digest.ToString() + ": file is short");
+  return bytes;
+}
+
+Status ImageResolver::Keep(const Digest& digest, const std::string& bytes, std::stop_token stop) {
+  const auto grown = TRY(blobs_.Grow(digest, bytes.size()));
+  if (grown.writer) {
+    const uint64_t offset = grown.blob->FirstMissing();
+    const Status written = grown.blob->Write(offset, std::span<const char>(bytes).subspan(offset));
+    if (!written.ok()) {
+      grown.blob->Fail(written);
+      return written;
+    }
+  }
+  return grown.blob->WaitComplete(std::move(stop));
+}
+
+Result<ImageResolver::Document> ImageResolver::Load(const oci::Access& origin, const Digest& digest,
+                                                    std::stop_token stop) {
+  Document document;
+  if (auto bytes = Read(digest, oci::kMaxManifestBytes); bytes.ok()) {
+    document.bytes = std::move(*bytes);
+    document.descriptor.media_type = TRY(oci::DocumentMediaType(document.bytes, ""));
+  } else {
+    auto answer = TRY(registry_.GetManifest(origin, digest.ToString(), std::move(stop)));
+    document.bytes = std::move(answer.bytes);
+    document.descriptor.media_type = std::move(answer.media_type);
+  }
+  document.descriptor.digest = digest;
+  document.descriptor.size_bytes = document.bytes.size();
+  return document;
+}
+
+Result<ResolvedImage> ImageResolver::Resolve(const std::string& reference,
+                                             const std::vector<oci::Platform>& platforms,
+                                             std::stop_token stop) {
+  ResolvedImage image;
+  image.reference = TRY(oci::Reference::Parse(reference));
+  image.origin = {image.reference.domain, image.reference.path, {}};
+  Digest digest;
+  if (image.reference.digest) {
+    digest = *image.reference.digest;
+  } else {
+    digest = TRY(registry_.HeadManifest(image.origin, image.reference.Object(), stop)).digest;
+  }
+  auto target = TRY(Load(image.origin, digest, stop));
+  image.target = target.descriptor;
+  image.target_bytes = std::move(target.bytes);
+
+  std::vector<oci::Platform> wanted = platforms;
+  if (wanted.empty()) wanted.push_back(oci::Platform::Host());
+  if (!oci::IsIndexType(image.target.media_type)) {
+    auto manifest = TRY(oci::Manifest::Parse(image.target_bytes, image.target.media_type));
+    image.manifests.push_back(
+        {wanted.front(), image.target, std::move(manifest), image.target_bytes});
+    return image;
+  }
+  const auto index = TRY(oci::Index::Parse(image.target_bytes, image.target.media_type));
+  for (const auto& platform : wanted) {
+    auto descriptor = TRY(index.Choose(platform));
+    auto document = TRY(Load(image.origin, descriptor.digest, stop));
+    auto manifest = TRY(oci::Manifest::Parse(document.bytes, descriptor.media_type));
+    image.manifests.push_back(
+        {platform, std::move(descriptor), std::move(manifest), std::move(document.bytes)});
+  }
+  return image;
+}
+
+}  // namespace hearth::plugin

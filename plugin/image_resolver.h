@@ -1,0 +1,65 @@
+// ImageResolver: from an image's name to its manifests, asking the origin what a tag means now.
+//
+// Documents that the store holds are read there. Any thread; calls block on the network.
+#pragma once
+
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/status.h"
+#include "oci/descriptor.h"
+#include "oci/index.h"
+#include "oci/manifest.h"
+#include "oci/reference.h"
+#include "oci/registry.h"
+#include "store/blob_store.h"
+
+namespace hearth::plugin {
+
+// One platform's manifest of an image.
+struct ResolvedManifest {
+  oci::Platform platform;      // that was asked for
+  oci::Descriptor descriptor;  // of the manifest
+  oci::Manifest manifest;
+  std::string bytes;
+};
+
+struct ResolvedImage {
+  oci::Reference reference;
+  oci::Access origin;      // with the node's own credentials
+  oci::Descriptor target;  // what the name stands for: an index or a manifest
+  std::string target_bytes;
+  std::vector<ResolvedManifest> manifests;  // one per platform asked for, in that order
+};
+
+class ImageResolver {
+ public:
+  ImageResolver(oci::Registry& registry, store::BlobStore& blobs)
+      : registry_(registry), blobs_(blobs) {}
+
+  // `platforms` empty = this machine's. kNotFound: no such image or platform (says which there
+  // are); other errors as Registry.
+  Result<ResolvedImage> Resolve(const std::string& reference,
+                                const std::vector<oci::Platform>& platforms, std::stop_token stop);
+
+  // Puts a small document into the store. Errors as BlobStore::Grow.
+  Status Keep(const Digest& digest, const std::string& bytes, std::stop_token stop);
+  // A complete small blob of the store.
+  Result<std::string> Read(const Digest& digest, uint64_t limit_bytes) const;
+
+ private:
+  struct Document {
+    oci::Descriptor descriptor;
+    std::string bytes;
+  };
+  // The document of that digest, from the store or the origin.
+  Result<Document> Load(const oci::Access& origin, const Digest& digest, std::stop_token stop);
+
+  oci::Registry& registry_;
+  store::BlobStore& blobs_;
+};
+
+}  // namespace hearth::plugin

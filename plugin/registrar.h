@@ -1,0 +1,52 @@
+// Registrar: makes containerd know what we hold: images (depth `image`), and the layer blobs of
+// pulls that we did in its place. Uses containerd's own API, never from inside one of its calls.
+#pragma once
+
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "base/thread.h"
+#include "plugin/chain_index.h"
+#include "plugin/containerd_client.h"
+#include "plugin/image_resolver.h"
+
+namespace hearth::plugin {
+
+class Registrar {
+ public:
+  struct Options {
+    ContainerdClient& containerd;
+    std::string containerd_namespace = "k8s.io";
+    std::string snapshotter = "hearth";
+    size_t queue_limit = 256;  // adoptions that wait
+  };
+  explicit Registrar(Options options);
+  ~Registrar();
+
+  // True when containerd has the image under that name, with all its documents, and (of each
+  // element of `images`) the snapshot of its top layer.
+  Result<bool> IsRegistered(const ResolvedImage& image, const std::vector<ImageLayers>& images);
+  // Adopts documents, configs and layers, then snapshots, then makes or moves the image record.
+  // Everything must be in our store already. A lease guards it until the record exists.
+  Status Register(const ResolvedImage& image, const std::vector<ImageLayers>& images,
+                  std::stop_token stop);
+  // Adopts the layer blobs of a pull that containerd did not do itself, later, on a thread of ours.
+  void AdoptLayersSoon(const std::string& containerd_namespace,
+                       std::shared_ptr<const ImageLayers> image);
+  // Drops what waits and joins. Idempotent.
+  void Stop();
+
+ private:
+  Status AdoptDocuments(const ResolvedImage& image, const std::vector<ImageLayers>& images,
+                        const std::string& lease);
+  Status AdoptSnapshots(const ImageLayers& image, const std::string& lease);
+
+  const Options options_;
+  std::stop_source stop_;
+  ThreadPool worker_;
+};
+
+}  // namespace hearth::plugin
