@@ -35,7 +35,7 @@ class DockerConfig {
   Result<Credential> For(std::string_view domain) const;
 
  private:
-  std::map<std::string, Credential> credentials_;  // by normalised domain
+  std::map<std::string, Credential> credentials_;  // by normalised domain; may be empty
   std::map<std::string, std::string> helpers_;     // domain → helper
   std::string default_helper_;
 };

@@ -42,6 +42,8 @@ std::string_view DefaultScheme(std::string_view domain);
 // "docker.io" for every spelling of Docker Hub (index.docker.io, registry-1.docker.io).
 std::string NormalizeDomain(std::string_view domain);
 
+// True for "host", "host:port", "[::1]:port" and Docker Hub's short name; no scheme, no path.
+bool IsRegistryDomain(std::string_view text);
 // True for a repository path as the distribution specification writes it ("library/nginx").
 bool IsRepositoryPath(std::string_view text);
 bool IsTag(std::string_view text);

@@ -1,0 +1,194 @@
+// Registry::FetchBlob: one blob into a sink, over as many HTTP transfers as it takes.
+#include <algorithm>
+#include <charconv>
+#include <memory>
+#include <utility>
+
+#include "base/thread.h"
+#include "oci/registry.h"
+#include "oci/registry_call.h"
+
+namespace hearth::oci {
+
+namespace {
+
+constexpr size_t kMaxErrorBodyBytes = 4096;
+
+std::optional<uint64_t> ParseNumber(std::string_view text) {
+  uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) {
+    return std::nullopt;
+  }
+  return number;
+}
+
+// "bytes 5-9/10"; the total is nullopt for "*".
+struct ContentRange {
+  uint64_t first = 0;
+  std::optional<uint64_t> total;
+};
+
+std::optional<ContentRange> ParseContentRange(std::string_view text) {
+  if (!text.starts_with("bytes ")) return std::nullopt;
+  text.remove_prefix(6);
+  const size_t dash = text.find('-');
+  const size_t slash = text.find('/');
+  if (dash == std::string_view::npos || slash == std::string_view::npos || slash < dash) {
+    return std::nullopt;
+  }
+  const auto first = ParseNumber(text.substr(0, dash));
+  if (!first) return std::nullopt;
+  return ContentRange{*first, ParseNumber(text.substr(slash + 1))};
+}
+
+std::string Bytes(uint64_t count) { return std::to_string(count) + " bytes"; }
+
+// How far the whole fetch is; used by one transfer at a time.
+struct Progress {
+  BlobSink& sink;
+  uint64_t position;                   // next byte that the sink gets
+  std::optional<uint64_t> size_bytes;  // of the whole blob, once known
+  bool started = false;
+  bool final = false;  // no other source can help: the sink failed, or holds all that it may
+};
+
+// One transfer. Its callbacks run on the loop thread; the fetching thread waits in Wait().
+class BlobTransfer final : public net::HttpTransferHandler {
+ public:
+  explicit BlobTransfer(Progress& progress) : progress_(progress) {}
+
+  Status OnHead(const net::HttpResponseHead& head) override {
+    answer_.status = head.status;
+    answer_.headers = head.headers;
+    answer_.effective_url = head.effective_url;
+    if (head.status == 200) {
+      skip_ = progress_.position;
+      return Begin(ParseNumber(head.headers.Get("Content-Length")));
+    }
+    if (head.status != 206) return OkStatus();
+    const auto range = ParseContentRange(head.headers.Get("Content-Range"));
+    if (!range || range->first > progress_.position) {
+      return Unavailable("HTTP 206 with the Content-Range \"" +
+                         std::string(head.headers.Get("Content-Range").substr(0, 100)) +
+                         "\", asked for bytes from " + std::to_string(progress_.position));
+    }
+    skip_ = progress_.position - range->first;
+    return Begin(range->total);
+  }
+
+  Result<Flow> OnData(std::string_view data) override {
+    if (answer_.status != 200 && answer_.status != 206) {
+      answer_.body += data.substr(0, kMaxErrorBodyBytes - answer_.body.size());
+      return Flow::kGoOn;
+    }
+    const uint64_t skipped = std::min<uint64_t>(skip_, data.size());
+    skip_ -= skipped;
+    data.remove_prefix(skipped);
+    if (data.empty()) return Flow::kGoOn;
+    const bool too_long =
+        progress_.size_bytes && data.size() > *progress_.size_bytes - progress_.position;
+    if (too_long) {
+      return Final(DataLoss("the body goes on after its " + Bytes(*progress_.size_bytes)));
+    }
+    if (Status status = progress_.sink.OnData(data); !status.ok()) return Final(std::move(status));
+    progress_.position += data.size();
+    return Flow::kGoOn;
+  }
+
+  void OnDone(const Status& status) override {
+    MutexLock lock(mutex_);
+    status_ = status;
+    done_ = true;
+    // Under the lock: the waiting thread must not be gone before this call ends.
+    changed_.NotifyAll();
+  }
+
+  Status Wait() {
+    MutexLock lock(mutex_);
+    while (!done_) changed_.Wait(mutex_);
+    return status_;
+  }
+
+  const net::HttpResponse& answer() const { return answer_; }
+
+ private:
+  Status Final(Status status) {
+    progress_.final = true;
+    return status;
+  }
+
+  Status Begin(std::optional<uint64_t> total) {
+    if (total && progress_.size_bytes && *total != *progress_.size_bytes) {
+      return DataLoss("the registry has " + Bytes(*total) + ", expected " +
+                      Bytes(*progress_.size_bytes));
+    }
+    if (total) progress_.size_bytes = total;
+    if (progress_.size_bytes && *progress_.size_bytes < progress_.position) {
+      return OutOfRange("byte " + std::to_string(progress_.position) +
+                        " was asked for, the blob has " + Bytes(*progress_.size_bytes));
+    }
+    if (progress_.started) return OkStatus();
+    progress_.started = true;
+    if (Status status = progress_.sink.OnStart(progress_.size_bytes); !status.ok()) {
+      return Final(std::move(status));
+    }
+    return OkStatus();
+  }
+
+  Progress& progress_;
+  uint64_t skip_ = 0;  // bytes before the position that this answer repeats
+  net::HttpResponse answer_;
+  Mutex mutex_;
+  CondVar changed_;
+  bool done_ GUARDED_BY(mutex_) = false;
+  Status status_ GUARDED_BY(mutex_);
+};
+
+Outcome Judge(const RegistryCall& call, const Route& route, const Progress& progress,
+              const BlobTransfer& transfer, Status status) {
+  Outcome outcome;
+  const int http_status = transfer.answer().status;
+  if (status.ok() && http_status != 200 && http_status != 206) {
+    return call.Failure(route, transfer.answer());
+  }
+  if (status.ok() && progress.size_bytes && progress.position < *progress.size_bytes) {
+    status = Unavailable("the body ended after " + Bytes(progress.position) + " of " +
+                         Bytes(*progress.size_bytes));
+  }
+  outcome.status = std::move(status);
+  outcome.http_status = http_status;
+  outcome.final = progress.final;
+  return outcome;
+}
+
+}  // namespace
+
+Status Registry::FetchBlob(const Access& access, const BlobRequest& blob, BlobSink& sink,
+                           std::stop_token stop) {
+  Progress progress{sink, blob.offset_bytes, blob.size_bytes};
+  if (blob.size_bytes && blob.offset_bytes > *blob.size_bytes) {
+    return OutOfRange("byte " + std::to_string(blob.offset_bytes) + " of a blob of " +
+                      Bytes(*blob.size_bytes));
+  }
+  if (blob.size_bytes && blob.offset_bytes == *blob.size_bytes && blob.offset_bytes > 0) {
+    return sink.OnStart(blob.size_bytes);
+  }
+  RegistryCall call(*this, access, "GET", "blobs/" + blob.digest.ToString(), stop);
+  return call.Run([&](const Route& route, net::HttpRequest request) {
+    // Not "bytes=0-": some registries answer that without the length.
+    if (progress.position > 0) {
+      request.headers.Set("Range", "bytes=" + std::to_string(progress.position) + "-");
+    }
+    const uint64_t before = progress.position;
+    auto transfer = std::make_shared<BlobTransfer>(progress);
+    const auto handle = client_.Start(std::move(request), transfer);
+    std::stop_callback cancel(stop, [&handle] { handle->Cancel(); });
+    Status status = transfer->Wait();
+    Outcome outcome = Judge(call, route, progress, *transfer, std::move(status));
+    outcome.progress = progress.position > before;
+    return outcome;
+  });
+}
+
+}  // namespace hearth::oci

@@ -1,0 +1,216 @@
+#include "oci/registry.h"
+
+#include <charconv>
+#include <utility>
+
+#include "net/http.h"
+#include "oci/manifest.h"
+#include "oci/media_type.h"
+#include "oci/reference.h"
+#include "oci/registry_call.h"
+
+namespace hearth::oci {
+
+namespace {
+
+// A tag, or a digest that was read.
+struct Object {
+  std::string text;
+  std::optional<Digest> digest;
+};
+
+Result<Object> ParseObject(const std::string& text) {
+  if (IsTag(text)) return Object{text, std::nullopt};
+  if (text.find(':') == std::string::npos) {
+    return InvalidArgument("\"" + text.substr(0, 100) + "\" is neither a tag nor a digest");
+  }
+  return Object{text, TRY(Digest::Parse(text))};
+}
+
+// Docker-Content-Digest where it is there and of a kind that we keep.
+std::optional<Digest> NamedDigest(const net::HttpHeaders& headers) {
+  const auto digest = Digest::Parse(headers.Get("Docker-Content-Digest"));
+  if (!digest.ok()) return std::nullopt;
+  return digest.value();
+}
+
+std::optional<uint64_t> ContentLength(const net::HttpHeaders& headers) {
+  const std::string_view text = headers.Get("Content-Length");
+  uint64_t length = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), length);
+  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) {
+    return std::nullopt;
+  }
+  return length;
+}
+
+Outcome Done() { return {}; }
+
+// An answer that is wrong.
+Outcome Wrong(Status status) {
+  Outcome outcome;
+  outcome.status = std::move(status);
+  outcome.http_status = 200;
+  return outcome;
+}
+
+// The transport's own failure.
+Outcome NoAnswer(Status status) {
+  Outcome outcome;
+  outcome.status = std::move(status);
+  return outcome;
+}
+
+Result<ManifestAnswer> CheckManifest(net::HttpResponse answer, const Object& object) {
+  ManifestAnswer manifest;
+  manifest.digest = Digest::Of(answer.body);
+  if (object.digest && *object.digest != manifest.digest) {
+    return DataLoss("the registry sent other bytes, whose digest is " + manifest.digest.ToString());
+  }
+  const auto named = NamedDigest(answer.headers);
+  if (named && *named != manifest.digest) {
+    return DataLoss("the registry says " + named->ToString() + " but sent bytes of " +
+                    manifest.digest.ToString());
+  }
+  manifest.media_type = TRY(DocumentMediaType(answer.body, answer.headers.Get("Content-Type")));
+  manifest.bytes = std::move(answer.body);
+  return manifest;
+}
+
+// nullopt where the HEAD left something out.
+Result<std::optional<Descriptor>> DescriptorOf(const net::HttpHeaders& headers,
+                                               const Object& object) {
+  const auto named = NamedDigest(headers);
+  const auto size_bytes = ContentLength(headers);
+  const std::string media_type(WithoutParameters(headers.Get("Content-Type")));
+  if (object.digest && named && *named != *object.digest) {
+    return DataLoss("the registry says it is " + named->ToString());
+  }
+  if (IsSchema1Type(media_type)) return DocumentMediaType("", media_type).status();
+  if (!named || !size_bytes || (!IsIndexType(media_type) && !IsManifestType(media_type))) {
+    return std::optional<Descriptor>();
+  }
+  Descriptor descriptor;
+  descriptor.media_type = media_type;
+  descriptor.digest = *named;
+  descriptor.size_bytes = *size_bytes;
+  return std::optional<Descriptor>(std::move(descriptor));
+}
+
+std::string WithoutNs(std::string_view path_and_query) {
+  const size_t mark = path_and_query.find('?');
+  std::string out(path_and_query.substr(0, mark));
+  if (mark == std::string_view::npos) return out;
+  std::string_view query = path_and_query.substr(mark + 1);
+  char joint = '?';
+  while (!query.empty()) {
+    const std::string_view pair = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(query.size(), pair.size() + 1));
+    if (pair.empty() || pair == "ns" || pair.starts_with("ns=")) continue;
+    out += joint;
+    out += pair;
+    joint = '&';
+  }
+  return out;
+}
+
+}  // namespace
+
+Registry::Registry(net::HttpClient& client, const Clock& clock, Options options)
+    : client_(client),
+      clock_(clock),
+      options_(std::move(options)),
+      authorizer_(client, clock, Authorizer::Options{.stall_timeout = options_.stall_timeout}) {}
+
+Result<RegistryHost> Registry::HostFor(const std::string& domain) const {
+  if (!options_.host) return RegistryHost();
+  return options_.host(NormalizeDomain(domain));
+}
+
+Result<ManifestAnswer> Registry::GetManifest(const Access& access, const std::string& object_text,
+                                             std::stop_token stop) {
+  const Object object = TRY(ParseObject(object_text));
+  RegistryCall call(*this, access, "GET", "manifests/" + object.text, stop);
+  ManifestAnswer manifest;
+  TRY_STATUS(call.Run([&](const Route& route, net::HttpRequest request) {
+    request.headers.Set("Accept", std::string(ManifestAccept()));
+    auto answer = client_.Fetch(std::move(request), kMaxManifestBytes, stop);
+    if (!answer.ok()) return NoAnswer(answer.status());
+    if (answer->status != 200) return call.Failure(route, *answer);
+    auto checked = CheckManifest(*std::move(answer), object);
+    if (!checked.ok()) return Wrong(checked.status());
+    manifest = *std::move(checked);
+    return Done();
+  }));
+  return manifest;
+}
+
+Result<Descriptor> Registry::HeadManifest(const Access& access, const std::string& object_text,
+                                          std::stop_token stop) {
+  const Object object = TRY(ParseObject(object_text));
+  RegistryCall call(*this, access, "HEAD", "manifests/" + object.text, stop);
+  std::optional<Descriptor> descriptor;
+  TRY_STATUS(call.Run([&](const Route& route, net::HttpRequest request) {
+    request.headers.Set("Accept", std::string(ManifestAccept()));
+    auto answer = client_.Fetch(std::move(request), kMaxManifestBytes, stop);
+    if (!answer.ok()) return NoAnswer(answer.status());
+    if (answer->status == 405) return Done();
+    if (answer->status != 200) return call.Failure(route, *answer);
+    auto read = DescriptorOf(answer->headers, object);
+    if (!read.ok()) return Wrong(read.status());
+    descriptor = *std::move(read);
+    return Done();
+  }));
+  if (descriptor) return *std::move(descriptor);
+  const ManifestAnswer manifest = TRY(GetManifest(access, object_text, std::move(stop)));
+  Descriptor from_body;
+  from_body.media_type = manifest.media_type;
+  from_body.digest = manifest.digest;
+  from_body.size_bytes = manifest.bytes.size();
+  return from_body;
+}
+
+Result<BlobHead> Registry::HeadBlob(const Access& access, const Digest& digest,
+                                    std::stop_token stop) {
+  RegistryCall call(*this, access, "HEAD", "blobs/" + digest.ToString(), stop);
+  BlobHead head;
+  TRY_STATUS(call.Run([&](const Route& route, net::HttpRequest request) {
+    auto answer = client_.Fetch(std::move(request), kMaxManifestBytes, stop);
+    if (!answer.ok()) return NoAnswer(answer.status());
+    if (answer->status != 200) return call.Failure(route, *answer);
+    head.size_bytes = ContentLength(answer->headers);
+    return Done();
+  }));
+  return head;
+}
+
+Result<net::HttpResponse> Registry::Forward(const ForwardRequest& request, std::stop_token stop) {
+  if (!IsRegistryDomain(request.registry)) {
+    return InvalidArgument("\"" + request.registry.substr(0, 100) +
+                           "\" is no registry host (expected HOST[:PORT])");
+  }
+  if (!request.path_and_query.starts_with("/v2/") ||
+      (request.method != "GET" && request.method != "HEAD")) {
+    return InvalidArgument("only GET and HEAD of /v2/… are sent on to a registry");
+  }
+  const RegistryHost host = TRY(HostFor(request.registry));
+  const bool plain = host.plain_http.value_or(IsLoopbackHost(request.registry));
+  net::HttpRequest onward;
+  onward.method = request.method;
+  onward.url = (plain ? "http://" : "https://") + RegistryApiHost(request.registry) +
+               WithoutNs(request.path_and_query);
+  for (const char* name : {"Accept", "Authorization", "Range", "If-None-Match"}) {
+    for (const std::string_view value : request.headers.GetAll(name)) {
+      onward.headers.Add(name, std::string(value));
+    }
+  }
+  onward.ca_file = host.ca_file;
+  onward.max_redirects = options_.max_redirects;
+  onward.stall_timeout = options_.stall_timeout;
+  onward.connect_timeout = options_.connect_timeout;
+  return client_.Fetch(std::move(onward), request.max_body_bytes, std::move(stop))
+      .Annotate("registry " + request.registry + ": " + request.method + " " +
+                request.path_and_query.substr(0, request.path_and_query.find('?')));
+}
+
+}  // namespace hearth::oci
