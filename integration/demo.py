@@ -72,9 +72,9 @@ def hearth_pull(registry, ref):
         disk = bed.ext4(DISK_BYTES)
         node, containerd = bed.warm_pair(registry, on=disk.path)
         empty = disk.used_bytes()
-        say(f"--- hearth preheat --depth layers {ref}")
+        say(f"--- hearth preheat {ref}")
         with measure.Meter(registry, containerd, node) as preheat:
-            subprocess.run(node.command_argv("preheat", ref, "--depth", "layers"), check=True, timeout=600)
+            subprocess.run(node.command_argv("preheat", ref), check=True, timeout=600)
         measure.settle(disk.path)
         preheat.cost.disk_bytes = disk.used_bytes() - empty
         say(f"--- {command_line(containerd, ref)}")

@@ -16,7 +16,7 @@ PULL_SECONDS = 600
 class Containerd:
     """node=None is stock containerd (overlayfs, its own content store). With a node its three proxies are used.
 
-    mirror=True also sends registries that `use_mirror` was called for through the node's mirror.
+    Registries for which use_mirror() was called are asked through the node's mirror first.
     """
 
     def __init__(self, folder, version="2.1", node=None, root=None, plain_http=True, config_extra=""):

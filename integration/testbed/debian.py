@@ -27,10 +27,8 @@ _FORMAT = 1  # count up when what a name stands for changes
 
 LAYERS = {
     "tools": ["ca-certificates", "curl", "git", "iputils-ping", "less", "procps", "file", "nano"],
-    "compiler": ["python3", "g++", "make", "gdb"],
-    "science": ["python3-numpy", "python3-scipy", "python3-pandas", "python3-matplotlib"],
-    "clang": ["clang"],
-    "java": ["openjdk-17-jre-headless"],
+    "compiler": ["python3", "g++", "make"],
+    "science": ["python3-numpy", "python3-scipy", "python3-pandas"],
     "linux": ["xz-utils", "linux-source"],
 }
 
@@ -40,9 +38,8 @@ NAMES = {
     "medium": [
         ("base", "gzip"),
         ("tools", "gzip"),
-        ("compiler", "gzip"),
+        ("compiler", "zstd"),
         ("science", "gzip"),
-        ("clang", "zstd"),
         ("edge", "none"),
         ("empty", "gzip"),
     ],
@@ -163,7 +160,7 @@ def _write_tar(folder, out):
         parent = pending.pop()
         for entry in sorted(os.scandir(os.path.join(folder, parent)), key=lambda e: e.name):
             name = os.path.join(parent, entry.name)
-            if entry.is_socket() if hasattr(entry, "is_socket") else stat.S_ISSOCK(os.lstat(entry.path).st_mode):
+            if stat.S_ISSOCK(os.lstat(entry.path).st_mode):
                 continue
             header = _tar_info(entry.path, name, seen)
             if header.isreg() and header.size:

@@ -1,6 +1,7 @@
 """Front: a registry's address that misbehaves as told, and counts every request when it arrives."""
 
 import dataclasses
+import hashlib
 import http.client
 import http.server
 import re
@@ -19,8 +20,10 @@ class Rule:
 
     path: str
     method: str = "GET"
+    agent: str = ""  # only for User-Agents that start so
     status: int = 0  # answer this, with an error document
-    headers: dict = dataclasses.field(default_factory=dict)  # beside it
+    body: bytes = b""  # answer with this instead of what upstream has
+    headers: dict = dataclasses.field(default_factory=dict)  # beside status or body
     rate: int = 0  # bytes per second
     stall_at: int = -1  # send this many bytes, then nothing more
     silent: bool = False  # never answer
@@ -37,6 +40,7 @@ class Record:
     method: str
     path: str
     range: str
+    agent: str
     authorization: bool
     started: float
     status: int = 0
@@ -87,6 +91,11 @@ class Front:
             self.rules.append(rule)
         return rule
 
+    def document(self, path, body, media_type):
+        """Answers requests whose path contains `path` with this body, as a manifest."""
+        for method in ("GET", "HEAD"):
+            self.rule(path, method=method, body=body, headers={"Content-Type": media_type})
+
     def clear(self):
         """Forgets rules and records."""
         with self._lock:
@@ -96,14 +105,20 @@ class Front:
     def ref(self, name):
         return f"{self.address}/{name}"
 
-    def take_rule(self, method, path):
+    def take_rule(self, method, path, agent):
         with self._lock:
             for rule in self.rules:
-                if rule.method == method and rule.path in path and rule.times != 0:
+                if self._matches(rule, method, path, agent):
                     rule.times -= 1 if rule.times > 0 else 0
                     rule.hits += 1
                     return rule
         return None
+
+    @staticmethod
+    def _matches(rule, method, path, agent):
+        return (
+            rule.method == method and rule.path in path and rule.times != 0 and agent.lower().startswith(rule.agent)
+        )
 
     def record(self, record):
         with self._lock:
@@ -142,12 +157,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.close_connection = False
+        agent = self.headers.get("User-Agent", "")
         record = Record(
-            self.command, self.path, self.headers.get("Range", ""), "Authorization" in self.headers, time.monotonic()
+            self.command,
+            self.path,
+            self.headers.get("Range", ""),
+            agent,
+            "Authorization" in self.headers,
+            time.monotonic(),
         )
         self.owner.record(record)
         try:
-            self._answer(self.owner.take_rule(self.command, self.path), record)
+            self._answer(self.owner.take_rule(self.command, self.path, agent), record)
         except (_Stop, OSError, http.client.HTTPException):
             self.close_connection = True
         finally:
@@ -159,8 +180,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         rule = rule or Rule("")
         if rule.silent:
             self.owner.wait(3600)
-        if rule.status:
-            self._refuse(rule, record)
+        if rule.status or rule.body:
+            self._answer_alone(rule, record)
             return
         upstream = self._upstream()
         try:
@@ -177,13 +198,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return http.client.HTTPSConnection("127.0.0.1", registry.port, timeout=60, context=context)
         return http.client.HTTPConnection("127.0.0.1", registry.port, timeout=60)
 
-    def _refuse(self, rule, record):
-        body = b'{"errors":[{"code":"TEST","message":"as the test says"}]}'
-        record.status = rule.status
-        self.send_response(rule.status)
-        for key, value in rule.headers.items():
+    def _answer_alone(self, rule, record):
+        body = rule.body or b'{"errors":[{"code":"TEST","message":"as the test says"}]}'
+        headers = {"Content-Type": "application/json", **rule.headers}
+        if rule.body:
+            headers["Docker-Content-Digest"] = "sha256:" + hashlib.sha256(body).hexdigest()
+        record.status = rule.status or 200
+        self.send_response(record.status)
+        for key, value in headers.items():
             self.send_header(key, value)
-        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":

@@ -15,13 +15,14 @@ READY_SECONDS = 20
 class Node:
     """settings are TOML dotted keys with TOML values, as for --set: {"limits.origin": '"1MiB"'}.
 
-    Starts without a containerd (depth image is off) unless containerd_address is given; start(containerd=…) of
-    attach() changes that. registries are the ones that it may reach on loopback.
+    Without containerd_address depth image is off; attach() changes that. registries are the ones that it may reach on
+    loopback. prefix is put before every command line (see MachineView.argv).
     """
 
-    def __init__(self, folder, registries=(), containerd_address="", settings=None, root=None, start=True):
+    def __init__(self, folder, registries=(), containerd_address="", settings=None, prefix=(), start=True):
         self.folder = pathlib.Path(folder)
-        self.root = pathlib.Path(root) if root else self.folder / "root"
+        self.root = self.folder / "root"
+        self.prefix = list(prefix)
         self.run_folder = self.folder / "run"
         self.config = self.folder / "node.toml"
         self.registries = list(registries)
@@ -50,11 +51,11 @@ class Node:
         ]
         for registry in self.registries:
             lines.append(f'[registry."{registry.address}"]')
-            lines.append(f'ca_file = "{registry.ca_file}"' if registry.tls else "plain_http = true")
+            lines.append(f'plain_http = false\nca_file = "{registry.ca_file}"' if registry.tls else "plain_http = true")
         self.config.write_text("\n".join(lines) + "\n")
 
     def argv(self):
-        argv = [HEARTH, "node", "--config", self.config, "--output", "json"]
+        argv = [*self.prefix, HEARTH, "node", "--config", self.config, "--output", "json"]
         for key, value in self.settings.items():
             argv += ["--set", f"{key}={value}"]
         return argv
@@ -120,7 +121,7 @@ class Node:
     def command_argv(self, *argv):
         """hearth COMMAND … against this node."""
         name, *rest = argv
-        return [HEARTH, name, "--config", self.config, *rest]
+        return [*self.prefix, HEARTH, name, "--config", self.config, *rest]
 
     def command(self, *argv, check=True, timeout=120):
         return run(self.command_argv(*argv), check=check, timeout=timeout)
