@@ -91,7 +91,7 @@ void LayerBuild::WhenEnded(std::function<void()> wake) {
   wake();
 }
 
-Status LayerBuild::Wait(std::stop_token stop) {
+Status LayerBuild::Wait(std::stop_token stop, Deadline deadline) {
   struct Signal {
     Mutex mutex;
     CondVar changed;
@@ -111,8 +111,17 @@ Status LayerBuild::Wait(std::stop_token stop) {
   });
   {
     MutexLock lock(signal->mutex);
-    while (!signal->ended && !signal->stopped) signal->changed.Wait(signal->mutex);
-    if (!signal->ended) return Cancelled("layer " + state_->task.chain.ToString());
+    while (!signal->ended && !signal->stopped && !deadline.Passed()) {
+      if (deadline.IsNever()) {
+        signal->changed.Wait(signal->mutex);
+      } else {
+        (void)signal->changed.WaitUntil(signal->mutex, deadline.at());
+      }
+    }
+    if (!signal->ended) {
+      const std::string what = "layer " + state_->task.chain.ToString();
+      return signal->stopped ? Cancelled(what) : DeadlineExceeded(what);
+    }
   }
   return status();
 }

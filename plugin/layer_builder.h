@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/status.h"
 #include "base/thread.h"
@@ -47,8 +48,8 @@ class LayerBuild {
   uint64_t FetchedBytes() const;
   // `wake` runs once, from any thread (also directly), when the build ended either way.
   void WhenEnded(std::function<void()> wake);
-  // Blocks until it ended. kCancelled: `stop`.
-  Status Wait(std::stop_token stop);
+  // Blocks until it ended. kCancelled: `stop`; kDeadlineExceeded: it goes on.
+  Status Wait(std::stop_token stop, Deadline deadline = Deadline::Never());
 
  private:
   friend class LayerBuilder;

@@ -1,0 +1,226 @@
+#include "plugin/preheat.h"
+
+#include <utility>
+
+#include "oci/config.h"
+
+namespace hearth::plugin {
+
+Result<Depth> ParseDepth(std::string_view name) {
+  if (name == "blobs") return Depth::kBlobs;
+  if (name == "layers") return Depth::kLayers;
+  if (name == "image") return Depth::kImage;
+  return InvalidArgument("depth \"" + std::string(name) + "\": not one of blobs, layers, image");
+}
+
+std::string_view DepthName(Depth depth) {
+  switch (depth) {
+    case Depth::kBlobs:
+      return "blobs";
+    case Depth::kLayers:
+      return "layers";
+    case Depth::kImage:
+      return "image";
+  }
+  return "image";
+}
+
+// One run for one image.
+class Preheater::Work {
+ public:
+  Work(const Options& options, const PreheatRequest& request,
+       const std::function<void(const PreheatProgress&)>& progress, std::stop_token stop)
+      : options_(options), request_(request), report_(progress), stop_(std::move(stop)) {}
+
+  Result<PreheatResult> Run() {
+    if (request_.depth == Depth::kImage && options_.registrar == nullptr) {
+      return FailedPrecondition(
+          "depth image: no containerd is configured (set containerd.address, or ask for layers)");
+    }
+    image_ = TRY(options_.resolver.Resolve(request_.reference, request_.platforms, stop_));
+    CountDocuments();
+    TRY_STATUS(KeepDocuments());
+    TRY_STATUS(FetchConfigs());
+    TRY_STATUS(Begin());
+    Report();
+    TRY_STATUS(WaitForLayers());
+    Report();
+    TRY_STATUS(Mark());
+    if (request_.depth == Depth::kImage) {
+      if (!TRY(options_.registrar->IsRegistered(image_, images_))) {
+        TRY_STATUS(options_.registrar->Register(image_, images_, stop_));
+        did_something_ = true;
+      }
+    }
+    return PreheatResult{.digest = image_.target.digest,
+                         .depth = request_.depth,
+                         .already_warm = !did_something_,
+                         .bytes_fetched = bytes_fetched_,
+                         .bytes_total = bytes_total_};
+  }
+
+ private:
+  struct Layer {
+    Digest digest;
+    uint64_t size_bytes = 0;
+    uint64_t had_bytes = 0;
+    std::shared_ptr<p2p::Fetch> fetch;
+    std::shared_ptr<LayerBuild> build;  // null at depth `blobs`
+  };
+
+  bool Has(const Digest& digest) const { return options_.store.blobs().Info(digest).ok(); }
+
+  void CountDocuments() {
+    const auto count = [&](const Digest& digest, uint64_t size) {
+      bytes_total_ += size;
+      if (Has(digest)) return;
+      bytes_fetched_ += size;
+      did_something_ = true;
+    };
+    count(image_.target.digest, image_.target.size_bytes);
+    for (const auto& manifest : image_.manifests) {
+      if (manifest.descriptor.digest != image_.target.digest) {
+        count(manifest.descriptor.digest, manifest.bytes.size());
+      }
+      count(manifest.manifest.config.digest, manifest.manifest.config.size_bytes);
+    }
+  }
+
+  Status KeepDocuments() {
+    TRY_STATUS(options_.resolver.Keep(image_.target.digest, image_.target_bytes, stop_));
+    for (const auto& manifest : image_.manifests) {
+      TRY_STATUS(options_.resolver.Keep(manifest.descriptor.digest, manifest.bytes, stop_));
+    }
+    return OkStatus();
+  }
+
+  Status FetchConfigs() {
+    for (const auto& manifest : image_.manifests) {
+      const auto& config = manifest.manifest.config;
+      const auto fetch = TRY(options_.swarm.Fetch(
+          {.digest = config.digest, .size_bytes = config.size_bytes, .origins = {image_.origin}}));
+      TRY_STATUS(fetch->WaitComplete(stop_).Annotate("config " + config.digest.ToString()));
+      const auto bytes = TRY(options_.resolver.Read(config.digest, oci::kMaxConfigBytes));
+      images_.push_back(TRY(JoinLayers(manifest.descriptor.digest, manifest.manifest, bytes)));
+      TRY_STATUS(options_.chains.Remember(images_.back(), image_.origin));
+    }
+    return OkStatus();
+  }
+
+  // Asks for all layers of all platforms at once; who comes first is the swarm's and the builder's.
+  Status Begin() {
+    for (const auto& image : images_) {
+      for (size_t i = 0; i < image.layers.size(); ++i) {
+        const ImageLayer& wanted = image.layers[i];
+        Layer layer{.digest = wanted.blob.digest, .size_bytes = wanted.blob.size_bytes};
+        const bool have_blob = Has(layer.digest);
+        layer.fetch = TRY(options_.swarm.Fetch(
+            {.digest = layer.digest, .size_bytes = layer.size_bytes, .origins = {image_.origin}}));
+        layer.had_bytes = have_blob ? layer.size_bytes : layer.fetch->blob()->PresentBytes();
+        if (request_.depth != Depth::kBlobs) {
+          did_something_ =
+              did_something_ || !options_.store.snapshots().FindLayer(wanted.chain).ok();
+          layer.build = TRY(options_.builder.Build({.chain = wanted.chain,
+                                                    .parent_chain = image.ParentChain(i),
+                                                    .diff_id = wanted.diff_id,
+                                                    .blob = wanted.blob,
+                                                    .origins = {image_.origin}}));
+        }
+        bytes_total_ += layer.size_bytes;
+        if (!have_blob) {
+          did_something_ = true;
+          bytes_fetched_ += layer.size_bytes - layer.had_bytes;
+        }
+        layers_.push_back(std::move(layer));
+      }
+    }
+    return OkStatus();
+  }
+
+  Status WaitForLayers() {
+    for (const Layer& layer : layers_) {
+      TRY_STATUS(WaitReporting([&](Deadline tick) {
+                   return layer.fetch->WaitComplete(stop_, tick);
+                 }).Annotate("blob " + layer.digest.ToString()));
+      if (!layer.build) continue;
+      TRY_STATUS(WaitReporting([&](Deadline tick) { return layer.build->Wait(stop_, tick); }));
+    }
+    return OkStatus();
+  }
+
+  // Calls `wait` until it says something else than that its tick passed; reports at each tick and
+  // ends early when any layer failed.
+  template <typename Wait>
+  Status WaitReporting(const Wait& wait) {
+    while (true) {
+      const Status status = wait(Deadline::After(options_.progress_interval));
+      if (status.code() != StatusCode::kDeadlineExceeded) return status;
+      Report();
+      for (const Layer& layer : layers_) {
+        if (layer.build && layer.build->phase() == BuildPhase::kFailed) {
+          return layer.build->status();
+        }
+      }
+    }
+  }
+
+  void Report() const {
+    if (!report_) return;
+    PreheatProgress progress{.digest = image_.target.digest, .bytes_total = bytes_total_};
+    uint64_t layer_bytes = 0;
+    for (const Layer& layer : layers_) {
+      LayerProgress one{.digest = layer.digest, .size_bytes = layer.size_bytes};
+      const auto& blob = *layer.fetch->blob();
+      const bool complete = blob.state() == store::Blob::State::kComplete;
+      one.fetched_bytes = complete ? layer.size_bytes : blob.PresentBytes();
+      if (layer.build) {
+        one.phase = layer.build->phase();
+      } else {
+        one.phase = complete ? BuildPhase::kDone : BuildPhase::kWaiting;
+      }
+      layer_bytes += layer.size_bytes;
+      progress.bytes_done += one.fetched_bytes;
+      progress.layers.push_back(one);
+    }
+    progress.bytes_done += bytes_total_ - layer_bytes;  // the documents are here by now
+    report_(progress);
+  }
+
+  Status Mark() {
+    std::optional<WallTime> until;
+    if (request_.pin) until = options_.clock.WallNow() + *request_.pin;
+    auto& blobs = options_.store.blobs();
+    TRY_STATUS(blobs.Preheat(image_.target.digest, until));
+    for (const auto& image : images_) {
+      TRY_STATUS(blobs.Preheat(image.manifest, until));
+      TRY_STATUS(blobs.Preheat(image.config.digest, until));
+      for (const auto& layer : image.layers) {
+        TRY_STATUS(blobs.Preheat(layer.blob.digest, until));
+        if (request_.depth == Depth::kBlobs) continue;
+        TRY_STATUS(options_.store.snapshots().PreheatLayer(layer.chain, until));
+      }
+    }
+    return OkStatus();
+  }
+
+  const Options& options_;
+  const PreheatRequest& request_;
+  const std::function<void(const PreheatProgress&)>& report_;
+  const std::stop_token stop_;
+  ResolvedImage image_;
+  std::vector<ImageLayers> images_;
+  std::vector<Layer> layers_;
+  bool did_something_ = false;
+  uint64_t bytes_fetched_ = 0;
+  uint64_t bytes_total_ = 0;
+};
+
+Result<PreheatResult> Preheater::Run(const PreheatRequest& request,
+                                     const std::function<void(const PreheatProgress&)>& progress,
+                                     std::stop_token stop) {
+  return Work(options_, request, progress, std::move(stop))
+      .Run()
+      .Annotate("preheat " + request.reference);
+}
+
+}  // namespace hearth::plugin
