@@ -13,6 +13,9 @@
 
 #include "base/status.h"
 
+// Abseil (which gRPC's headers bring) defines two of these names too, with the same meaning.
+#undef GUARDED_BY
+#undef NO_THREAD_SAFETY_ANALYSIS
 #if defined(__clang__)
 #define HEARTH_THREAD_ANNOTATION(x) __attribute__((x))
 #else
