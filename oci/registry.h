@@ -33,8 +33,8 @@ namespace hearth::oci {
 
 // How one registry is reached.
 struct RegistryHost {
-  std::optional<bool> plain_http;      // nullopt = loopback hosts are, others not
-  std::string ca_file;                 // PEM; "" = the system's trust store
+  std::optional<bool> plain_http = std::nullopt;  // nullopt = loopback hosts are, others not
+  std::string ca_file;                            // PEM; "" = the system's trust store
   std::vector<std::string> endpoints;  // "https://mirror.example.com": asked first, in order
   Credential credential;               // the node's own
 };
@@ -45,7 +45,7 @@ struct Access {
   std::string repository;  // "library/nginx"
   // A caller's own Authorization header, used as it is instead of the node's credential. It goes to
   // the registry itself only, never to an endpoint, a realm or a redirect's other host.
-  Secret<std::string> authorization;
+  Secret<std::string> authorization = {};
 };
 
 struct ManifestAnswer {
@@ -56,8 +56,9 @@ struct ManifestAnswer {
 
 struct BlobRequest {
   Digest digest;
-  uint64_t offset_bytes = 0;           // first byte that the sink wants
-  std::optional<uint64_t> size_bytes;  // of the whole blob where known, from its descriptor
+  uint64_t offset_bytes = 0;  // first byte that the sink wants
+  // Of the whole blob where known, from its descriptor.
+  std::optional<uint64_t> size_bytes = std::nullopt;
 };
 
 // Takes a blob's bytes, on the HTTP client's loop thread: writes may block there as a pwrite does,

@@ -1,0 +1,217 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+
+#include "oci/registry.h"
+#include "oci/registry_fixture.h"
+
+namespace hearth::oci {
+namespace {
+
+using std::chrono::milliseconds;
+using testing::HasSubstr;
+using testing::Not;
+
+class BlobFetchTest : public RegistryFixture {};
+
+TEST_F(BlobFetchTest, TokenThatExpiredMidwayIsFetchedAgain) {
+  const std::string content(1000, 'a');
+  std::string host;
+  std::atomic<int> tokens = 0;
+  ScriptedServer server([&](const Request& r, int) {
+    if (r.target.starts_with("/token")) {
+      Reply reply;
+      reply.body = "{\"access_token\":\"t" + std::to_string(++tokens) + "\"}";
+      return reply;
+    }
+    // The first token is good for one request.
+    const std::string wanted = r.Header("Range").empty() ? "Bearer t1" : "Bearer t2";
+    if (r.Header("Authorization") != wanted) {
+      return StatusReply(401, {{"WWW-Authenticate", "Bearer realm=\"http://" + host + "/token\""}});
+    }
+    Reply reply = BlobReply(r, content);
+    if (wanted == "Bearer t1") reply.cut_after = 400;
+    return reply;
+  });
+  host = server.host();
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  const Status status =
+      registry.FetchBlob(AccessTo(server), {Digest::Of(content), 0, content.size()}, sink);
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(sink.bytes, content);
+  EXPECT_EQ(tokens, 2);
+}
+
+TEST_F(BlobFetchTest, RedirectDropsTheCredential) {
+  const std::string content = "layer bytes";
+  ScriptedServer storage([&](const Request& r, int) { return BlobReply(r, content); });
+  ScriptedServer server([&](const Request& r, int) {
+    if (r.Header("Authorization").empty()) {
+      return StatusReply(401, {{"WWW-Authenticate", "Basic realm=\"x\""}});
+    }
+    return StatusReply(307, {{"Location", storage.url() + "/data?sig=secret"}});
+  });
+  Login(server);
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  const Status status = registry.FetchBlob(AccessTo(server), {Digest::Of(content)}, sink);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(sink.bytes, content);
+  ASSERT_EQ(storage.requests().size(), 1u);
+  EXPECT_EQ(storage.requests()[0].Header("Authorization"), "");
+}
+
+TEST_F(BlobFetchTest, ChallengeOfTheStorageBehindARedirectIsNotAnswered) {
+  ScriptedServer storage([](const Request&, int) {
+    return StatusReply(401, {{"WWW-Authenticate", "Basic realm=\"give\""}});
+  });
+  ScriptedServer server([&](const Request&, int) {
+    return StatusReply(307, {{"Location", storage.url() + "/data?sig=secret"}});
+  });
+  Login(server);
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  const Status status = registry.FetchBlob(AccessTo(server), {Digest::Of("x")}, sink);
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+  EXPECT_THAT(status.message(), HasSubstr("redirected to " + storage.host()));
+  EXPECT_THAT(status.message(), Not(HasSubstr("sig=secret")));
+  for (const Request& r : storage.requests()) EXPECT_EQ(r.Header("Authorization"), "");
+}
+
+TEST_F(BlobFetchTest, ShortBodiesResumeWhereTheyEnded) {
+  std::string content;
+  for (int i = 0; i < 3000; ++i) content += std::to_string(i);
+  ScriptedServer server([&](const Request& r, int) {
+    Reply reply = BlobReply(r, content);
+    reply.cut_after = 1000;  // each time: more attempts than max_attempts, but each brings bytes
+    return reply;
+  });
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  const Status status = registry.FetchBlob(AccessTo(server), {Digest::Of(content)}, sink);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(sink.bytes, content);
+  EXPECT_EQ(sink.starts, 1);
+  EXPECT_EQ(sink.size_bytes, content.size());
+  EXPECT_EQ(server.requests().at(1).Header("Range"), "bytes=1000-");
+}
+
+TEST_F(BlobFetchTest, RegistryThatIgnoresRangesIsReadFromTheStart) {
+  const std::string content = "0123456789";
+  ScriptedServer server([&](const Request&, int) {
+    Reply reply;
+    reply.body = content;
+    return reply;
+  });
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  const Status status = registry.FetchBlob(AccessTo(server), {Digest::Of(content), 4, 10}, sink);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(sink.bytes, "456789");
+  EXPECT_EQ(sink.size_bytes, 10u);
+}
+
+TEST_F(BlobFetchTest, ChunkedBodyWithoutLength) {
+  ScriptedServer server([](const Request&, int) {
+    Reply reply;
+    reply.body = "0123456789";
+    reply.chunked = true;
+    return reply;
+  });
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  ASSERT_TRUE(registry.FetchBlob(AccessTo(server), {Digest::Of("x")}, sink).ok());
+  EXPECT_EQ(sink.bytes, "0123456789");
+  EXPECT_EQ(sink.size_bytes, std::nullopt);
+}
+
+TEST_F(BlobFetchTest, BodyThatIsTooLongIsCut) {
+  ScriptedServer server([](const Request&, int) {
+    Reply reply;
+    reply.body = "0123456789";
+    reply.chunked = true;
+    return reply;
+  });
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  const Status status = registry.FetchBlob(AccessTo(server), {Digest::Of("x"), 0, 8}, sink);
+  EXPECT_EQ(status.code(), StatusCode::kDataLoss);
+  EXPECT_LE(sink.bytes.size(), 8u);
+  EXPECT_EQ(server.requests().size(), 1u);
+}
+
+TEST_F(BlobFetchTest, AnnouncedSizeThatIsNotTheDescriptorsIsDataLoss) {
+  ScriptedServer server([](const Request&, int) {
+    Reply reply;
+    reply.body = "0123456789";
+    return reply;
+  });
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  EXPECT_EQ(registry.FetchBlob(AccessTo(server), {Digest::Of("x"), 0, 8}, sink).code(),
+            StatusCode::kDataLoss);
+  EXPECT_EQ(sink.starts, 0);
+}
+
+TEST_F(BlobFetchTest, SinksErrorEndsTheFetchAsItIs) {
+  ScriptedServer server([](const Request&, int) {
+    Reply reply;
+    reply.body = "0123456789";
+    return reply;
+  });
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  sink.error = Unavailable("the disk went away");
+  const Status status = registry.FetchBlob(AccessTo(server), {Digest::Of("x")}, sink);
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+  EXPECT_THAT(status.message(), HasSubstr("the disk went away"));
+  EXPECT_EQ(server.requests().size(), 1u);
+}
+
+TEST_F(BlobFetchTest, SilentServerIsGivenUp) {
+  ScriptedServer server([](const Request&, int) {
+    Reply reply;
+    reply.silent = true;
+    return reply;
+  });
+  options_.max_attempts = 2;
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  EXPECT_EQ(registry.FetchBlob(AccessTo(server), {Digest::Of("x")}, sink).code(),
+            StatusCode::kUnavailable);
+  EXPECT_EQ(server.requests().size(), 2u);
+}
+
+TEST_F(BlobFetchTest, StopTokenEndsAFetch) {
+  std::stop_source stop;
+  ScriptedServer server([&](const Request&, int) {
+    stop.request_stop();
+    Reply reply;
+    reply.silent = true;
+    return reply;
+  });
+  options_.stall_timeout = std::chrono::minutes(5);
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  EXPECT_EQ(registry.FetchBlob(AccessTo(server), {Digest::Of("x")}, sink, stop.get_token()).code(),
+            StatusCode::kCancelled);
+}
+
+TEST_F(BlobFetchTest, EndpointIsAskedFirstAndTheRegistryAfterIt) {
+  const std::string content = "layer bytes";
+  ScriptedServer origin([&](const Request& r, int) { return BlobReply(r, content); });
+  ScriptedServer mirror([](const Request&, int) { return StatusReply(404); });
+  hosts_[origin.host()].endpoints = {mirror.url() + "/"};
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  ASSERT_TRUE(registry.FetchBlob(AccessTo(origin), {Digest::Of(content)}, sink).ok());
+  EXPECT_EQ(sink.bytes, content);
+  ASSERT_EQ(mirror.requests().size(), 1u);
+  EXPECT_THAT(mirror.requests()[0].target, HasSubstr("?ns=127.0.0.1%3A"));
+  EXPECT_THAT(origin.requests().at(0).target, Not(HasSubstr("?ns=")));
+}
+
+}  // namespace
+}  // namespace hearth::oci
