@@ -112,7 +112,9 @@ class Preheater::Work {
     for (const auto& image : images_) {
       for (size_t i = 0; i < image.layers.size(); ++i) {
         const ImageLayer& wanted = image.layers[i];
-        Layer layer{.digest = wanted.blob.digest, .size_bytes = wanted.blob.size_bytes};
+        Layer layer;
+        layer.digest = wanted.blob.digest;
+        layer.size_bytes = wanted.blob.size_bytes;
         const bool have_blob = Has(layer.digest);
         layer.fetch = TRY(options_.swarm.Fetch(
             {.digest = layer.digest, .size_bytes = layer.size_bytes, .origins = {image_.origin}}));
@@ -166,10 +168,14 @@ class Preheater::Work {
 
   void Report() const {
     if (!report_) return;
-    PreheatProgress progress{.digest = image_.target.digest, .bytes_total = bytes_total_};
+    PreheatProgress progress;
+    progress.digest = image_.target.digest;
+    progress.bytes_total = bytes_total_;
     uint64_t layer_bytes = 0;
     for (const Layer& layer : layers_) {
-      LayerProgress one{.digest = layer.digest, .size_bytes = layer.size_bytes};
+      LayerProgress one;
+      one.digest = layer.digest;
+      one.size_bytes = layer.size_bytes;
       const auto& blob = *layer.fetch->blob();
       const bool complete = blob.state() == store::Blob::State::kComplete;
       one.fetched_bytes = complete ? layer.size_bytes : blob.PresentBytes();

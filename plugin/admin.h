@@ -1,0 +1,56 @@
+// Admin: what the commands ask of a running node, as HTTP over RUN/admin.sock.
+//
+//   GET /v1/status · POST /v1/preheat · GET /v1/explain · GET /v1/store · POST /v1/store/verify
+//   DELETE /v1/store/DIGEST · POST /v1/get · GET /v1/blobs/DIGEST
+// docs/api.md describes each. Long work answers with one JSON object a line as it goes; a client
+// that closes its connection cancels it. Any thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "base/thread.h"
+#include "net/http_server.h"
+#include "plugin/explain.h"
+#include "plugin/file_cache.h"
+#include "plugin/preheat.h"
+#include "store/store.h"
+
+namespace hearth::plugin {
+
+class Admin {
+ public:
+  struct Options {
+    store::Store& store;
+    Preheater& preheater;
+    Explainer& explainer;
+    FileCache& files;
+    Depth default_depth = Depth::kImage;
+    size_t parallel_preheats = 4;         // images at once, over all requests
+    std::function<std::string()> status;  // a JSON object
+  };
+  explicit Admin(Options options);
+  ~Admin();
+
+  // For HttpServer. Must not be called after Stop().
+  void Handle(net::ServerRequest request, net::HttpServer::Respond respond);
+  // Cancels long work and joins its threads. Idempotent.
+  void Stop();
+
+ private:
+  void Preheat(const net::ServerRequest& request, const net::HttpServer::Respond& respond);
+  net::ServerResponse Explain(const net::ServerRequest& request);
+  net::ServerResponse ListStore();
+  void Verify(const net::ServerRequest& request, const net::HttpServer::Respond& respond);
+  net::ServerResponse Remove(const net::ServerRequest& request);
+  void Get(const net::ServerRequest& request, const net::HttpServer::Respond& respond);
+  net::ServerResponse ReadBlob(const net::ServerRequest& request);
+
+  const Options options_;
+  std::stop_source stop_;
+  ThreadPool workers_;
+};
+
+}  // namespace hearth::plugin
