@@ -31,19 +31,23 @@ class ByteSource {
   virtual Result<size_t> Read(std::span<char> out) = 0;
 };
 
-enum class Compression : uint8_t { kNone, kGzip, kZstd };
+// kDetect: by the first bytes. So are kGzip and kZstd where they disagree with the bytes, as
+// containerd does it.
+enum class Compression : uint8_t { kNone, kGzip, kZstd, kDetect };
 
 // Of an OCI or Docker layer media type, with or without "+gzip"/"+zstd"/".gzip" and
-// "nondistributable"/"foreign". kUnimplemented for anything else (encrypted, squashfs, …):
-// containerd must decide about those itself.
+// "nondistributable"/"foreign". Docker's type without a suffix is kDetect. kUnimplemented for
+// anything else (encrypted, squashfs, …): containerd must decide about those itself.
 Result<Compression> CompressionOf(std::string_view media_type);
 
 struct UnpackOptions {
   std::filesystem::path root;  // the layer's `fs` directory: exists, empty, mode 0755
-  // `fs` directories of the layers below, top first, for implied directories, whiteouts of what is
-  // not there, and hard links to lower files (which are copied up). May be given later than the
-  // start: see ResolveImpliedDirectories.
+  // `fs` directories of the layers below, top first, for implied directories. May be given later
+  // than the start: see ResolveImpliedDirectories. (A hard link to a file of a lower layer is an
+  // error, as in containerd.)
   std::vector<std::filesystem::path> lower;
+  // No layer is below: whiteouts then remove what the tar itself brought, as containerd does.
+  bool bottom = false;
   Compression compression = Compression::kGzip;
   // The lowest layer of an image lies on nothing: its whiteouts and opaque marks remove what this
   // tar brought before them and leave no device and no xattr, as containerd does on a bind mount.
@@ -55,9 +59,10 @@ struct UnpackOptions {
 struct Unpacked {
   Digest diff_id;           // sha256 of the whole uncompressed stream
   uint64_t tar_bytes = 0;   // length of that stream
-  uint64_t disk_bytes = 0;  // allocated by files and directories of the layer (du)
-  uint64_t inodes = 0;
-  // Relative paths of directories made because an entry lay below them, parents first.
+  uint64_t disk_bytes = 0;  // allocated by files and directories of the layer with its root (du)
+  uint64_t inodes = 0;      // with the root
+  // Relative paths of directories made because an entry lay below them, parents first. A trailing
+  // "/" marks one that the tar carries later: only its xattrs come from below.
   std::vector<std::string> implied_directories;
 };
 

@@ -1,0 +1,55 @@
+// ByteRing: a bounded ring of fixed-size buffers between one producing and one consuming thread.
+//
+// Each side holds at most one buffer at a time and works on it in place, so no byte is copied.
+// Cancel() may come from any thread and ends both sides' waits. Buffers are allocated on first use.
+// The ring outlives both threads' calls.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+#include "base/thread.h"
+
+namespace hearth::plugin {
+
+class ByteRing {
+ public:
+  static constexpr size_t kBufferBytes = 256 * 1024;
+
+  // At least 2 buffers are used, so that both sides can work at once.
+  explicit ByteRing(size_t buffers);
+
+  // Producer: the next free buffer of kBufferBytes; waits for one. The error given to Cancel().
+  Result<std::span<char>> AcquireForWrite();
+  // Producer: hands over the first `size_bytes` (> 0) of the acquired buffer.
+  void Publish(size_t size_bytes);
+  // Producer: nothing follows. The consumer gets what is published, then the end or `status`.
+  void Finish(Status status);
+
+  // Consumer: returns its previous buffer and waits for the next; empty at the end.
+  Result<std::span<const char>> Next();
+
+  // Ends every present and future wait with `status` (not OK). The first call counts.
+  void Cancel(Status status);
+
+ private:
+  struct Slot {
+    std::unique_ptr<char[]> bytes;
+    size_t size_bytes = 0;
+  };
+
+  std::vector<Slot> slots_;
+  Mutex mutex_;
+  CondVar changed_;
+  size_t head_ GUARDED_BY(mutex_) = 0;       // slot of the oldest published buffer
+  size_t published_ GUARDED_BY(mutex_) = 0;  // with the one that the consumer holds
+  bool consumer_holds_ GUARDED_BY(mutex_) = false;
+  bool finished_ GUARDED_BY(mutex_) = false;
+  Status final_ GUARDED_BY(mutex_);      // what follows the last buffer
+  Status cancelled_ GUARDED_BY(mutex_);  // not OK once cancelled
+};
+
+}  // namespace hearth::plugin

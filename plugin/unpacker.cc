@@ -1,0 +1,119 @@
+#include "plugin/unpacker.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/stat.h>
+
+#include <optional>
+#include <system_error>
+#include <thread>
+
+#include "base/thread.h"
+#include "plugin/byte_ring.h"
+#include "plugin/inflate.h"
+#include "plugin/layer_writer.h"
+#include "plugin/tar_reader.h"
+
+namespace hearth::plugin {
+namespace {
+
+// Reading side, on the caller's thread: decompress, hash, hand over.
+Status Produce(ByteSource& inflater, ByteRing& ring, Unpacked& unpacked) {
+  Sha256 sha256;
+  while (true) {
+    const std::span<char> buffer = TRY(ring.AcquireForWrite());
+    const size_t size = TRY(inflater.Read(buffer));
+    if (size == 0) break;
+    sha256.Update(buffer.data(), size);
+    unpacked.tar_bytes += size;
+    ring.Publish(size);
+  }
+  unpacked.diff_id = sha256.Current();
+  ring.Finish(OkStatus());
+  return OkStatus();
+}
+
+// Writing side, on a thread of its own.
+Status Consume(ByteRing& ring, const UnpackOptions& options, Unpacked& unpacked) {
+  LayerWriter::Options writer_options;
+  writer_options.bottom = options.bottom;
+  // The umask belongs to the process until this thread takes its own copy.
+  if (::unshare(CLONE_FS) == 0) {
+    ::umask(0);
+    writer_options.umask_is_zero = true;
+  }
+  LayerWriter writer = TRY(LayerWriter::Open(options.root, writer_options));
+  TarReader reader([&ring] { return ring.Next(); });
+  TarEntry entry;
+  while (TRY(reader.Next(entry))) {
+    auto added = writer.Add(entry, reader);
+    if (!added.ok()) return added.Annotate("unpack");
+  }
+  // What follows the archive belongs to the diff ID all the same.
+  while (!TRY(ring.Next()).empty()) {
+  }
+  TRY_STATUS(writer.Finish());
+  const LayerWriter::Usage usage = TRY(writer.MeasureUsage());
+  unpacked.disk_bytes = usage.disk_bytes;
+  unpacked.inodes = usage.inodes;
+  unpacked.implied_directories = writer.ImpliedDirectories();
+  return OkStatus();
+}
+
+struct LayerType {
+  std::string_view media_type;
+  Compression compression;
+};
+
+constexpr LayerType kLayerTypes[] = {
+    {"application/vnd.docker.image.rootfs.diff.tar", Compression::kDetect},
+    {"application/vnd.docker.image.rootfs.diff.tar.gzip", Compression::kGzip},
+    {"application/vnd.docker.image.rootfs.diff.tar.zstd", Compression::kZstd},
+    {"application/vnd.docker.image.rootfs.foreign.diff.tar", Compression::kDetect},
+    {"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", Compression::kGzip},
+    {"application/vnd.oci.image.layer.nondistributable.v1.tar", Compression::kNone},
+    {"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", Compression::kGzip},
+    {"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", Compression::kZstd},
+    {"application/vnd.oci.image.layer.v1.tar", Compression::kNone},
+    {"application/vnd.oci.image.layer.v1.tar+gzip", Compression::kGzip},
+    {"application/vnd.oci.image.layer.v1.tar+zstd", Compression::kZstd},
+};
+
+}  // namespace
+
+Result<Compression> CompressionOf(std::string_view media_type) {
+  for (const LayerType& known : kLayerTypes) {
+    if (known.media_type == media_type) return known.compression;
+  }
+  return Unimplemented("media type " + std::string(media_type) +
+                       " is no layer that can be unpacked here (tar, tar+gzip, tar+zstd can)");
+}
+
+Result<Unpacked> Unpack(ByteSource& source, const UnpackOptions& options, std::stop_token stop) {
+  ByteRing ring(options.ring_buffers);
+  Unpacked unpacked;
+  Status consumed;
+  std::thread writer;
+  try {
+    writer = std::thread([&] {
+      NameThread("unpack-write");
+      consumed = Consume(ring, options, unpacked);
+      if (!consumed.ok()) ring.Cancel(consumed);
+    });
+  } catch (const std::system_error& error) {
+    return ResourceExhausted(std::string("cannot start a thread to unpack with: ") + error.what());
+  }
+  const std::stop_callback on_stop(stop, [&] { ring.Cancel(Cancelled("unpack was stopped")); });
+  const auto inflater =
+      MakeInflater(source, options.compression, options.zstd_window_limit_bytes, stop);
+  const Status produced = Produce(*inflater, ring, unpacked);
+  // The writer then fails with the same error, or has failed first with its own.
+  if (!produced.ok()) ring.Cancel(produced);
+  writer.join();
+  if (!consumed.ok()) return consumed;
+  if (!produced.ok()) return produced;
+  TRY_STATUS(ResolveImpliedDirectories(options.root, options.lower, unpacked.implied_directories));
+  return unpacked;
+}
+
+}  // namespace hearth::plugin
