@@ -118,6 +118,18 @@ def test_machine_view_is_private(bed):
     assert view.path("/var/lib/y").is_dir()
 
 
+def test_exact_command_on_a_machine_of_its_own(bed, image):
+    registry = bed.registry(tls=True, host="registry.test")
+    ref = image.push(registry, "test/small:v1", bed.folder / "layout")
+    machine = bed.machine(registry)
+    machine.start_containerd()
+    registry.reset()
+    machine.sh(f"ctr -n k8s.io i pull {ref}")
+    assert ref in machine.sh("ctr -n k8s.io i ls -q").stdout
+    assert len(registry.blob_gets()) == len(image.layers) + 1
+    assert machine.sh(f"ctr -n k8s.io run --rm {ref} probe /bin/echo hi").stdout == "hi\n"
+
+
 def test_every_layer_of_the_image_is_in_use(image):
     """A layer that is equal to another one would be fetched once only, and the counts above would lie."""
     assert len({layer.digest for layer in image.layers}) == len(image.layers)

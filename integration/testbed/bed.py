@@ -7,6 +7,7 @@ import threading
 from . import scratch
 from .containerd import Containerd
 from .front import Front
+from .machine import Machine
 from .node import Node
 from .registry import Registry
 
@@ -94,5 +95,8 @@ class Testbed:
     def ext4(self, size_bytes):
         return self.own(scratch.Ext4(self.folder / f"e{next(self._numbers)}", size_bytes))
 
+    def machine(self, *registries, **kw):
+        return self.own(Machine(self.new_folder("m"), registries=registries, **kw))
+
     def machine_view(self):
-        return self.own(scratch.MachineView(self.new_folder("m")))
+        return self.own(scratch.MachineView(self.new_folder("v")))

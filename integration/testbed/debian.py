@@ -27,7 +27,7 @@ _FORMAT = 1  # count up when what a name stands for changes
 
 LAYERS = {
     "tools": ["ca-certificates", "curl", "git", "iputils-ping", "less", "procps", "file", "nano"],
-    "compiler": ["python3", "g++", "make"],
+    "compiler": ["python3", "g++", "make", "gdb"],
     "science": ["python3-numpy", "python3-scipy", "python3-pandas"],
     "linux": ["xz-utils", "linux-source"],
 }
