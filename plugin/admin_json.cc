@@ -1,0 +1,205 @@
+#include "plugin/admin_json.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace hearth::plugin {
+
+namespace {
+
+using nlohmann::json;
+
+// Text from strangers may be no UTF-8; it is shown with replacement characters.
+std::string Dump(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+json Seconds(const std::optional<WallTime>& time) {
+  if (!time || ToUnixNanos(*time) == 0) return nullptr;
+  return ToUnixNanos(*time) / 1'000'000'000;
+}
+
+std::string_view StateName(const LayerProgress& layer) {
+  switch (layer.phase) {
+    case BuildPhase::kWaiting:
+      return layer.fetched_bytes > 0 ? "fetching" : "waiting";
+    case BuildPhase::kUnpacking:
+      return layer.fetched_bytes < layer.size_bytes ? "fetching" : "unpacking";
+    case BuildPhase::kCommitting:
+      return "unpacking";
+    case BuildPhase::kDone:
+      return "done";
+    case BuildPhase::kFailed:
+      return "failed";
+  }
+  return "waiting";
+}
+
+json BlobJson(const BlobExplanation& blob) {
+  return {{"digest", blob.digest.ToString()},
+          {"kind", blob.kind},
+          {"size_bytes", blob.size_bytes},
+          {"present_bytes", blob.present_bytes},
+          {"complete", blob.complete},
+          {"claimed", blob.claimed},
+          {"preheated", blob.preheated},
+          {"pinned_until", Seconds(blob.pinned_until)},
+          {"reason", blob.reason}};
+}
+
+json LayerJson(const LayerExplanation& layer) {
+  return {{"chain_id", layer.chain.ToString()},
+          {"diff_id", layer.diff_id.ToString()},
+          {"blob", layer.blob.ToString()},
+          {"unpacked", layer.unpacked},
+          {"preheated", layer.preheated},
+          {"pinned_until", Seconds(layer.pinned_until)},
+          {"reason", layer.reason}};
+}
+
+std::string_view KindName(store::SnapshotKind kind) {
+  switch (kind) {
+    case store::SnapshotKind::kView:
+      return "view";
+    case store::SnapshotKind::kActive:
+      return "active";
+    case store::SnapshotKind::kCommitted:
+      return "committed";
+  }
+  return "committed";
+}
+
+Status AddBlobs(store::Store& store, json& out) {
+  out["blobs"] = json::array();
+  TRY_STATUS(store.blobs().List([&](const store::BlobInfo& blob) {
+    out["blobs"].push_back({{"digest", blob.digest.ToString()},
+                            {"size_bytes", blob.size_bytes},
+                            {"claimed", blob.claimed},
+                            {"preheated", blob.preheated},
+                            {"pinned_until", Seconds(blob.pinned_until)}});
+    return true;
+  }));
+  out["partials"] = json::array();
+  return store.blobs().ListPartial([&](const store::PartialInfo& partial) {
+    out["partials"].push_back({{"digest", partial.digest.ToString()},
+                               {"size_bytes", partial.size_bytes},
+                               {"present_bytes", partial.present_bytes},
+                               {"being_fetched", partial.being_fetched}});
+    return true;
+  });
+}
+
+Status AddSnapshots(store::Store& store, json& out) {
+  out["layers"] = json::array();
+  TRY_STATUS(store.snapshots().ListLayers([&](const store::LayerInfo& layer) {
+    out["layers"].push_back({{"chain_id", layer.chain.ToString()},
+                             {"blob", layer.blob.ToString()},
+                             {"disk_bytes", layer.disk_bytes},
+                             {"inodes", layer.inodes},
+                             {"preheated", layer.preheated},
+                             {"pinned_until", Seconds(layer.pinned_until)},
+                             {"durable", layer.durable}});
+    return true;
+  }));
+  out["snapshots"] = json::array();
+  return store.snapshots().List([&](const store::SnapshotInfo& snapshot) {
+    out["snapshots"].push_back(
+        {{"name", snapshot.name},
+         {"parent", snapshot.parent},
+         {"kind", KindName(snapshot.kind)},
+         {"chain_id", snapshot.chain ? json(snapshot.chain->ToString()) : json(nullptr)}});
+    return true;
+  });
+}
+
+}  // namespace
+
+std::string ErrorJson(const Status& status) {
+  return Dump({{"code", StatusCodeName(status.code())}, {"message", status.message()}});
+}
+
+std::string ExplanationJson(const Explanation& explanation) {
+  json out = {{"reference", explanation.reference},
+              {"digest", explanation.digest.ToString()},
+              {"platform", explanation.platform},
+              {"warm", explanation.warm},
+              {"depth", explanation.depth ? std::string(DepthName(*explanation.depth)) : "none"},
+              {"registered", explanation.registered},
+              {"reasons", explanation.reasons},
+              {"blobs", json::array()},
+              {"layers", json::array()}};
+  for (const auto& blob : explanation.blobs) out["blobs"].push_back(BlobJson(blob));
+  for (const auto& layer : explanation.layers) out["layers"].push_back(LayerJson(layer));
+  return Dump(out);
+}
+
+Result<std::string> StoreJson(store::Store& store) {
+  json out;
+  TRY_STATUS(AddBlobs(store, out));
+  TRY_STATUS(AddSnapshots(store, out));
+  out["ingests"] = json::array();
+  TRY_STATUS(store.ingests().List([&](const store::IngestInfo& ingest) {
+    out["ingests"].push_back({{"ref", ingest.ref},
+                              {"offset_bytes", ingest.offset_bytes},
+                              {"total_bytes", ingest.total_bytes}});
+    return true;
+  }));
+  return Dump(out);
+}
+
+std::string ResolvedEvent(const std::string& reference, const std::string& platform,
+                          const PreheatProgress& progress) {
+  return Dump({{"event", "resolved"},
+               {"reference", reference},
+               {"digest", progress.digest.ToString()},
+               {"platform", platform},
+               {"layers", progress.layers.size()},
+               {"bytes_total", progress.bytes_total}});
+}
+
+std::string ProgressEvent(const std::string& reference, const PreheatProgress& progress,
+                          double bytes_per_second) {
+  json out = {{"event", "progress"},
+              {"reference", reference},
+              {"bytes_done", progress.bytes_done},
+              {"bytes_total", progress.bytes_total},
+              {"bytes_per_second", bytes_per_second},
+              {"eta_seconds", nullptr},
+              {"layers", json::array()}};
+  const uint64_t left = progress.bytes_total - progress.bytes_done;
+  if (bytes_per_second > 0) out["eta_seconds"] = static_cast<double>(left) / bytes_per_second;
+  for (const auto& layer : progress.layers) {
+    out["layers"].push_back({{"digest", layer.digest.ToString()},
+                             {"size_bytes", layer.size_bytes},
+                             {"fetched_bytes", layer.fetched_bytes},
+                             {"state", StateName(layer)}});
+  }
+  return Dump(out);
+}
+
+std::string LayerDoneEvent(const std::string& reference, const Digest& digest) {
+  return Dump({{"event", "layer"},
+               {"reference", reference},
+               {"digest", digest.ToString()},
+               {"state", "done"}});
+}
+
+std::string DoneEvent(const std::string& reference, const PreheatResult& result, double seconds) {
+  return Dump({{"event", "done"},
+               {"reference", reference},
+               {"digest", result.digest.ToString()},
+               {"depth", DepthName(result.depth)},
+               {"already_warm", result.already_warm},
+               {"bytes_fetched", result.bytes_fetched},
+               {"bytes_total", result.bytes_total},
+               {"seconds", seconds}});
+}
+
+std::string FailedEvent(const std::string& reference, const Status& status) {
+  return Dump({{"event", "failed"},
+               {"reference", reference},
+               {"code", StatusCodeName(status.code())},
+               {"message", status.message()}});
+}
+
+}  // namespace hearth::plugin

@@ -1,0 +1,28 @@
+// The admin API's answers as JSON text: field names that scripts rely on.
+#pragma once
+
+#include <string>
+
+#include "base/status.h"
+#include "plugin/explain.h"
+#include "plugin/preheat.h"
+#include "store/store.h"
+
+namespace hearth::plugin {
+
+// {"code":"not_found","message":"…"}
+std::string ErrorJson(const Status& status);
+std::string ExplanationJson(const Explanation& explanation);
+// Blobs, partial blobs, layers, snapshots and ingests of the store.
+Result<std::string> StoreJson(store::Store& store);
+
+// One event of a preheat each, without newline.
+std::string ResolvedEvent(const std::string& reference, const std::string& platform,
+                          const PreheatProgress& progress);
+std::string ProgressEvent(const std::string& reference, const PreheatProgress& progress,
+                          double bytes_per_second);
+std::string LayerDoneEvent(const std::string& reference, const Digest& digest);
+std::string DoneEvent(const std::string& reference, const PreheatResult& result, double seconds);
+std::string FailedEvent(const std::string& reference, const Status& status);
+
+}  // namespace hearth::plugin
