@@ -1,5 +1,9 @@
 """The test bed itself, with stock containerd: what the other tests compare with must be right first."""
 
+import pathlib
+import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -7,7 +11,9 @@ import urllib.request
 import pytest
 
 from integration.testbed import Layer, tree
-from integration.testbed.process import CommandFailed
+from integration.testbed.paths import REPO
+from integration.testbed.process import CommandFailed, wait_for
+from integration.testbed.scratch import mounts_under, remove_folder
 
 
 def test_pull_fetches_each_blob_once(bed, registry, ref, image):
@@ -128,6 +134,32 @@ def test_exact_command_on_a_machine_of_its_own(bed, image):
     assert ref in machine.sh("ctr -n k8s.io i ls -q").stdout
     assert len(registry.blob_gets()) == len(image.layers) + 1
     assert machine.sh(f"ctr -n k8s.io run --rm {ref} probe /bin/echo hi").stdout == "hi\n"
+
+
+_STARTS_AND_WAITS = """
+import sys, time
+from integration.testbed import Testbed
+with Testbed() as bed:
+    registry, containerd = bed.registry(), bed.containerd()
+    disk = bed.ext4(64 << 20)
+    print(registry.process.pid, containerd.process.pid, bed.folder, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupt", "kill"])
+def test_nothing_outlives_the_test_bed(number):
+    user = subprocess.Popen(
+        [sys.executable, "-c", _STARTS_AND_WAITS], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    *pids, folder = user.stdout.readline().split()
+    user.send_signal(number)
+    user.communicate(timeout=20)
+    wait_for(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in pids), 10, "the end of all parts")
+    if number == signal.SIGKILL:
+        remove_folder(folder)
+    assert not pathlib.Path(folder).exists()
+    assert mounts_under(folder) == []
 
 
 def test_every_layer_of_the_image_is_in_use(image):
