@@ -51,12 +51,12 @@ class GrpcContainerdClient final : public ContainerdClient {
     return ContainerdVersion{response.version(), response.revision()};
   }
 
-  Result<std::string> ServerUuid() override {
+  Result<ContainerdServer> Server() override {
     grpc::ClientContext context;
     Begin(context, "", "");
     introspection::ServerResponse response;
     TRY_STATUS(Ended(introspection_->Server(&context, {}, &response), "server"));
-    return response.uuid();
+    return ContainerdServer{response.uuid(), response.pid(), response.pidns()};
   }
 
   Result<std::string> CreateLease(const std::string& ns, std::chrono::seconds expire) override {

@@ -35,6 +35,12 @@ struct ContainerdVersion {
   std::string revision;
 };
 
+struct ContainerdServer {
+  std::string uuid;    // of its root
+  uint64_t pid = 0;    // 0 where its version does not say
+  uint64_t pidns = 0;  // inode of the namespace that `pid` is in
+};
+
 class ContainerdClient {
  public:
   struct Options {
@@ -45,8 +51,7 @@ class ContainerdClient {
   virtual ~ContainerdClient() = default;
 
   virtual Result<ContainerdVersion> Version() = 0;
-  // UUID of this containerd's root.
-  virtual Result<std::string> ServerUuid() = 0;
+  virtual Result<ContainerdServer> Server() = 0;
 
   // A lease that ends by itself after `expire`; its ID goes with the calls below ("" = none).
   virtual Result<std::string> CreateLease(const std::string& ns, std::chrono::seconds expire) = 0;

@@ -127,10 +127,10 @@ Status LayerBuild::Wait(std::stop_token stop, Deadline deadline) {
 }
 
 LayerBuilder::LayerBuilder(Options options)
-    : options_(options),
-      committers_({.name = "commit", .threads = 1, .queue_limit = options.queue_limit}),
-      workers_({.name = "unpack", .threads = options.workers, .queue_limit = options.queue_limit}) {
-}
+    : options_(std::move(options)),
+      committers_({.name = "commit", .threads = 1, .queue_limit = options_.queue_limit}),
+      workers_(
+          {.name = "unpack", .threads = options_.workers, .queue_limit = options_.queue_limit}) {}
 
 LayerBuilder::~LayerBuilder() { Stop(); }
 
@@ -283,6 +283,7 @@ Status LayerBuilder::Commit(LayerBuildState& state) {
   if (committed.code() == StatusCode::kAlreadyExists) return OkStatus();  // its directory is gone
   TRY_STATUS(committed);
   state.directory = 0;
+  if (options_.on_committed) options_.on_committed();
   return OkStatus();
 }
 

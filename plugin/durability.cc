@@ -1,0 +1,80 @@
+#include "plugin/durability.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+#include "base/file.h"
+#include "base/log.h"
+
+namespace hearth::plugin {
+
+Durability::Durability(Options options)
+    : options_(options),
+      first_(std::chrono::steady_clock::now()),
+      last_(first_),
+      thread_([this] { Run(); }) {}
+
+Durability::~Durability() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.NotifyAll();
+  thread_.join();
+}
+
+void Durability::Notice() {
+  {
+    MutexLock lock(mutex_);
+    last_ = std::chrono::steady_clock::now();
+    if (!pending_) first_ = last_;
+    pending_ = true;
+  }
+  changed_.NotifyAll();
+}
+
+void Durability::Run() {
+  NameThread("durability");
+  while (true) {
+    {
+      MutexLock lock(mutex_);
+      while (!stopping_) {
+        if (!pending_) {
+          changed_.Wait(mutex_);
+          continue;
+        }
+        const auto due = std::min(last_ + options_.quiet, first_ + options_.longest);
+        if (std::chrono::steady_clock::now() >= due) break;
+        (void)changed_.WaitUntil(mutex_, due);
+      }
+      if (stopping_ && !pending_) return;
+      pending_ = false;
+    }
+    if (const Status status = SyncLayers(); !status.ok()) {
+      LOG_WARNING("layers not synced", {{"error", status}});
+    }
+  }
+}
+
+Status Durability::SyncLayers() {
+  auto& snapshots = options_.store.snapshots();
+  std::vector<Digest> unsynced;
+  TRY_STATUS(snapshots.ListLayers([&](const store::LayerInfo& layer) {
+    if (!layer.durable) unsynced.push_back(layer.chain);
+    return true;
+  }));
+  if (unsynced.empty()) return OkStatus();
+  const Fd root = TRY(OpenFile(options_.store.root(), O_RDONLY | O_DIRECTORY));
+  if (::syncfs(root.get()) < 0) return ErrnoStatus(errno, "syncfs");
+  for (const Digest& chain : unsynced) {
+    const Status marked = snapshots.MarkDurable(chain);
+    if (!marked.ok() && marked.code() != StatusCode::kNotFound) return marked;
+  }
+  return OkStatus();
+}
+
+}  // namespace hearth::plugin
