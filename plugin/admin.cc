@@ -6,6 +6,9 @@
 
 #include "base/log.h"
 #include "plugin/admin_json.h"
+#include "plugin/blob_body.h"
+#include "plugin/byte_range.h"
+#include "plugin/event_stream.h"
 
 namespace hearth::plugin {
 
@@ -140,6 +143,16 @@ double SecondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+std::string FileProgressEvent(const FileProgress& now,
+                              std::chrono::steady_clock::time_point started) {
+  const double seconds = SecondsSince(started) + 1e-9;
+  return json({{"event", "progress"},
+               {"bytes_done", now.present_bytes},
+               {"bytes_total", now.total_bytes ? json(*now.total_bytes) : json(nullptr)},
+               {"bytes_per_second", static_cast<double>(now.present_bytes) / seconds}})
+      .dump();
+}
+
 }  // namespace
 
 Admin::Admin(Options options)
@@ -265,7 +278,7 @@ void Admin::Get(const net::ServerRequest& request, const net::HttpServer::Respon
     try {
       file.url = body.at("url").get<std::string>();
       if (const auto digest = body.value("digest", ""); !digest.empty()) {
-        file.expected_digest = TRY(Digest::Parse(digest));
+        file.expected = TRY(Digest::Parse(digest));
       }
       for (const auto& [name, value] : body.value("headers", json::object()).items()) {
         file.headers.Add(name, value.get<std::string>());
@@ -283,22 +296,14 @@ void Admin::Get(const net::ServerRequest& request, const net::HttpServer::Respon
     const auto started = std::chrono::steady_clock::now();
     const auto result = options_.files.Get(
         file,
-        [&](uint64_t done, std::optional<uint64_t> total) {
-          events->Write(json({{"event", "progress"},
-                              {"bytes_done", done},
-                              {"bytes_total", total ? json(*total) : json(nullptr)},
-                              {"bytes_per_second",
-                               static_cast<double>(done) / (SecondsSince(started) + 1e-9)}})
-                            .dump(),
-                        true);
-        },
+        [&](const FileProgress& now) { events->Write(FileProgressEvent(now, started), true); },
         stop->token());
     if (result.ok()) {
       events->Write(json({{"event", "done"},
                           {"task_id", result->task_id},
                           {"digest", result->digest.ToString()},
                           {"size_bytes", result->size_bytes},
-                          {"already_here", result->already_here},
+                          {"already_here", result->received_bytes == 0},
                           {"seconds", SecondsSince(started)}})
                         .dump());
     } else {
@@ -307,6 +312,29 @@ void Admin::Get(const net::ServerRequest& request, const net::HttpServer::Respon
     events->End();
   });
   respond(queued.ok() ? StreamResponse(events) : ErrorResponse(queued));
+}
+
+net::ServerResponse Admin::ReadBlob(const net::ServerRequest& request) {
+  const auto read = [&]() -> Result<net::ServerResponse> {
+    const auto name = TRY(net::PercentDecode(request.path.substr(kBlobPrefix.size())));
+    const auto blob = TRY(options_.store.blobs().Open(TRY(Digest::Parse(name))));
+    const uint64_t size = blob->size_bytes();
+    const auto range = TRY(ByteRange::Parse(request.headers.Get("Range"), size));
+    net::ServerResponse response;
+    response.headers.Add("Content-Type", "application/octet-stream");
+    response.headers.Add("Accept-Ranges", "bytes");
+    const ByteRange wanted = range.value_or(ByteRange{0, size});
+    if (range) {
+      response.status = 206;
+      response.headers.Add("Content-Range", wanted.ContentRange(size));
+    }
+    response.content_length = wanted.size_bytes();
+    response.body = std::shared_ptr<net::BodySource>(std::make_shared<BlobBody>(
+        blob, nullptr, wanted, BlobBody::Options{.timers = options_.timers}));
+    return response;
+  };
+  auto response = read();
+  return response.ok() ? std::move(*response) : ErrorResponse(response.status());
 }
 
 }  // namespace hearth::plugin

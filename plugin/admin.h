@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "base/thread.h"
+#include "base/timer.h"
 #include "net/http_server.h"
 #include "plugin/explain.h"
 #include "plugin/file_cache.h"
@@ -27,6 +28,7 @@ class Admin {
     Preheater& preheater;
     Explainer& explainer;
     FileCache& files;
+    TimerQueue& timers;
     Depth default_depth = Depth::kImage;
     size_t parallel_preheats = 4;         // images at once, over all requests
     std::function<std::string()> status;  // a JSON object
