@@ -23,6 +23,7 @@
 #include "base/thread.h"
 #include "kv/kv.h"
 #include "store/blob.h"
+#include "store/disk.h"
 
 namespace hearth::store {
 
@@ -52,6 +53,7 @@ class BlobStore {
     kv::Kv& kv;
     ThreadPool& cpu_pool;  // hashes growing blobs
     const Clock& clock = RealClock();
+    Disk& disk = RealDisk();
   };
   // Reads the index, sweeps files without a record and records without a file.
   static Result<std::unique_ptr<BlobStore>> Open(Options options);

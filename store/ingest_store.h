@@ -58,6 +58,7 @@ class IngestStore {
     kv::Kv& kv;
     BlobStore& blobs;
     const Clock& clock = RealClock();
+    Disk& disk = RealDisk();
   };
   // Sweeps files without a record and records without a file.
   static Result<std::unique_ptr<IngestStore>> Open(Options options);

@@ -20,6 +20,7 @@
 #include "base/digest.h"
 #include "base/status.h"
 #include "kv/kv.h"
+#include "store/disk.h"
 
 namespace hearth::store {
 
@@ -66,6 +67,7 @@ class SnapshotStore {
     std::filesystem::path root;  // holds snapshots/
     kv::Kv& kv;
     const Clock& clock = RealClock();
+    Disk& disk = RealDisk();
   };
   // Sweeps directories without a record (also half-made layers) and records without a directory.
   static Result<std::unique_ptr<SnapshotStore>> Open(Options options);

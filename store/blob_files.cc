@@ -1,0 +1,105 @@
+#include "store/blob_files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <system_error>
+
+#include "base/units.h"
+
+namespace hearth::store {
+
+namespace {
+
+constexpr mode_t kFileMode = 0600;
+constexpr uint32_t kDirectoryMode = 0700;
+
+}  // namespace
+
+Result<BlobFiles> BlobFiles::Open(const std::filesystem::path& root, Disk& disk) {
+  TRY_STATUS(disk.MakeDirectory(root / "blobs", kDirectoryMode));
+  TRY_STATUS(disk.MakeDirectory(root / "blobs" / "sha256", kDirectoryMode));
+  TRY_STATUS(disk.SyncDirectory(root / "blobs"));
+  TRY_STATUS(disk.SyncDirectory(root));
+  return BlobFiles(root / "blobs" / "sha256", disk);
+}
+
+std::filesystem::path BlobFiles::PathOf(const Digest& digest) const {
+  const std::string hex = digest.hex();
+  return directory_ / hex.substr(0, 2) / hex;
+}
+
+Result<Fd> BlobFiles::Open(const Digest& digest) const {
+  return OpenFile(PathOf(digest), O_RDONLY);
+}
+
+Status BlobFiles::MakeParent(const Digest& digest) const {
+  const std::filesystem::path parent = PathOf(digest).parent_path();
+  struct stat info {};
+  if (::stat(parent.c_str(), &info) == 0) return OkStatus();
+  TRY_STATUS(disk_->MakeDirectory(parent, kDirectoryMode));
+  return disk_->SyncDirectory(directory_);
+}
+
+Result<Fd> BlobFiles::Create(const Digest& digest, uint64_t size_bytes, bool keep) const {
+  TRY_STATUS(MakeParent(digest));
+  Fd file = TRY(OpenFile(PathOf(digest), O_RDWR | O_CREAT | (keep ? 0 : O_TRUNC), kFileMode));
+  const Status resized = disk_->Resize(file.get(), size_bytes);
+  if (!resized.ok()) {
+    if (!keep) (void)disk_->Unlink(PathOf(digest));
+    return resized.Annotate("blob " + digest.ToString());
+  }
+  return file;
+}
+
+Status BlobFiles::Take(const std::filesystem::path& file, const Digest& digest) const {
+  TRY_STATUS(MakeParent(digest));
+  const std::filesystem::path path = PathOf(digest);
+  std::filesystem::path temporary = path;
+  temporary += ".new";
+  TRY_STATUS(disk_->Unlink(temporary));
+  TRY_STATUS(disk_->Link(file, temporary));
+  const Status renamed = disk_->Rename(temporary, path);
+  if (!renamed.ok()) {
+    (void)disk_->Unlink(temporary);
+    return renamed;
+  }
+  return SyncName(digest);
+}
+
+Status BlobFiles::SyncName(const Digest& digest) const {
+  return disk_->SyncDirectory(PathOf(digest).parent_path());
+}
+
+Status BlobFiles::Remove(const Digest& digest) const { return disk_->Unlink(PathOf(digest)); }
+
+Status BlobFiles::CheckSpace(const Digest& digest, uint64_t needed_bytes) const {
+  const uint64_t free_bytes = TRY(disk_->FreeBytes(directory_));
+  if (needed_bytes <= free_bytes) return OkStatus();
+  return ResourceExhausted("blob " + digest.ToString() + " needs " + FormatByteSize(needed_bytes) +
+                           " more (" + std::to_string(needed_bytes) + " bytes), but only " +
+                           FormatByteSize(free_bytes) + " are free in " + directory_.string() +
+                           "; free some space or give the store a larger disk");
+}
+
+Status BlobFiles::Walk(
+    const std::function<void(const std::filesystem::path&, const Digest*)>& visit) const {
+  std::error_code error;
+  std::filesystem::directory_iterator parents(directory_, error);
+  for (; !error && parents != std::filesystem::directory_iterator(); parents.increment(error)) {
+    std::filesystem::directory_iterator files(parents->path(), error);
+    for (; !error && files != std::filesystem::directory_iterator(); files.increment(error)) {
+      const auto digest = Digest::FromHex(files->path().filename().string());
+      visit(files->path(), digest.ok() ? &*digest : nullptr);
+    }
+    if (error == std::errc::not_a_directory) {
+      error.clear();
+      visit(parents->path(), nullptr);
+    }
+  }
+  if (error) return ErrnoStatus(error.value(), "walk " + directory_.string());
+  return OkStatus();
+}
+
+}  // namespace hearth::store

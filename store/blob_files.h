@@ -1,0 +1,46 @@
+// BlobFiles: the files blobs/sha256/ab/<hex>. Knows names and syncs, nothing of records.
+//
+// Any thread; two calls for one digest must not overlap (the store sees to that).
+#pragma once
+
+#include <filesystem>
+#include <functional>
+
+#include "base/digest.h"
+#include "base/file.h"
+#include "store/disk.h"
+
+namespace hearth::store {
+
+class BlobFiles {
+ public:
+  // Makes `root`/blobs/sha256 where it is missing.
+  static Result<BlobFiles> Open(const std::filesystem::path& root, Disk& disk);
+
+  std::filesystem::path PathOf(const Digest& digest) const;
+  // For reading. kNotFound.
+  Result<Fd> Open(const Digest& digest) const;
+  // For reading and writing, as large as `size_bytes`; emptied first unless `keep`.
+  Result<Fd> Create(const Digest& digest, uint64_t size_bytes, bool keep) const;
+  // `file` gets the blob's name too, in place of what had it.
+  Status Take(const std::filesystem::path& file, const Digest& digest) const;
+  // The blob's name survives a power loss.
+  Status SyncName(const Digest& digest) const;
+  Status Remove(const Digest& digest) const;
+  // kResourceExhausted when fewer than `needed_bytes` are free.
+  Status CheckSpace(const Digest& digest, uint64_t needed_bytes) const;
+  // Calls `visit` for each file; `digest` is null when its name is none of ours.
+  Status Walk(const std::function<void(const std::filesystem::path& path, const Digest* digest)>&
+                  visit) const;
+  Status RemovePath(const std::filesystem::path& path) const { return disk_->Unlink(path); }
+
+ private:
+  BlobFiles(std::filesystem::path directory, Disk& disk)
+      : directory_(std::move(directory)), disk_(&disk) {}
+  Status MakeParent(const Digest& digest) const;
+
+  std::filesystem::path directory_;  // blobs/sha256
+  Disk* disk_;
+};
+
+}  // namespace hearth::store

@@ -1,0 +1,42 @@
+// Disk: the system calls by which the store changes files. Tests put one in that fails.
+//
+// Any thread. Errors as ErrnoStatus() maps them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+
+#include "base/status.h"
+
+namespace hearth::store {
+
+class Disk {
+ public:
+  virtual ~Disk() = default;
+  // All of `data`, or an error after some of it.
+  virtual Status Write(int fd, std::span<const char> data, uint64_t offset_bytes);
+  // fdatasync.
+  virtual Status SyncData(int fd);
+  // Names made in, or removed from, `directory` survive a power loss.
+  virtual Status SyncDirectory(const std::filesystem::path& directory);
+  // Cuts, or extends by a hole.
+  virtual Status Resize(int fd, uint64_t size_bytes);
+  virtual Status Link(const std::filesystem::path& from, const std::filesystem::path& to);
+  // Replaces `to`.
+  virtual Status Rename(const std::filesystem::path& from, const std::filesystem::path& to);
+  // OK when there is no such file.
+  virtual Status Unlink(const std::filesystem::path& path);
+  // OK when it is there already.
+  virtual Status MakeDirectory(const std::filesystem::path& path, uint32_t mode);
+  // What an unprivileged program could still write there.
+  virtual Result<uint64_t> FreeBytes(const std::filesystem::path& path);
+};
+
+// The machine's; lives as long as the process.
+Disk& RealDisk();
+
+// Asks the kernel to begin writing this range out; waits for nothing, promises nothing.
+void StartWriteback(int fd, uint64_t offset_bytes, uint64_t size_bytes);
+
+}  // namespace hearth::store
