@@ -13,7 +13,8 @@ NEEDS_NODE = {"test_preheat.py", "test_pull.py", "test_faults.py", "test_cli.py"
 
 def _node_exists():
     try:
-        return subprocess.run([HEARTH, "node", "--help"], capture_output=True, timeout=20).returncode == 0
+        out = subprocess.run([HEARTH, "node", "--help"], capture_output=True, text=True, timeout=20)
+        return out.returncode == 0 and "Usage: hearth node" in out.stdout
     except FileNotFoundError:
         return False
 
