@@ -5,6 +5,7 @@
 #include <locale.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
@@ -29,6 +30,35 @@ class CLocale {
   const locale_t saved_;
 };
 
+// How much of a buffer is kept when the next one is pulled, for headers that lie across the two.
+constexpr size_t kTailBytes = 8 * 1024;
+
+// libarchive loses a link's target that only the pax header holds, with an empty one in the ustar
+// header (Go writes that for names that are wholly beyond ASCII). Finds it in the raw headers that
+// begin `raw`; "" where there is none.
+std::string PaxLinkPath(std::string_view raw) {
+  constexpr size_t kBlock = 512;
+  std::string found;
+  while (raw.size() >= kBlock) {
+    const char type = raw[156];
+    if (type != 'x' && type != 'g' && type != 'L' && type != 'K') break;
+    const size_t size = std::strtoull(std::string(raw.substr(124, 12)).c_str(), nullptr, 8);
+    if (size > raw.size() - kBlock) break;
+    std::string_view records = raw.substr(kBlock, size);
+    while (type == 'x' && !records.empty()) {
+      const size_t length = std::strtoull(std::string(records.substr(0, 8)).c_str(), nullptr, 10);
+      const size_t space = records.find(' ');
+      if (length > records.size() || space == records.npos || space + 2 > length) break;
+      const std::string_view record = records.substr(space + 1, length - space - 2);
+      if (record.starts_with("linkpath=")) found = record.substr(9);
+      records.remove_prefix(length);
+    }
+    const size_t padded = kBlock + (size + kBlock - 1) / kBlock * kBlock;
+    raw.remove_prefix(std::min(raw.size(), padded));
+  }
+  return found.substr(0, found.find('\0'));
+}
+
 // Warnings about metadata that is not used here; any other one means a malformed header.
 bool IsHarmless(std::string_view warning) {
   return warning.find("can't be converted") != warning.npos ||
@@ -48,37 +78,39 @@ bool Before(int64_t seconds, long nanoseconds, int64_t other_seconds, long other
   return std::pair(seconds, nanoseconds) < std::pair(other_seconds, other_nanoseconds);
 }
 
-Status SetType(archive_entry* from, TarEntry& entry) {
+void SetType(archive_entry* from, TarEntry& entry) {
   if (const char* target = archive_entry_hardlink(from); target != nullptr) {
     entry.type = TarType::kHardLink;
     entry.target = target;
-    return OkStatus();
+    return;
   }
   switch (archive_entry_filetype(from)) {
     case AE_IFREG:
       entry.type = TarType::kFile;
-      return OkStatus();
+      return;
     case AE_IFDIR:
       entry.type = TarType::kDirectory;
-      return OkStatus();
+      return;
     case AE_IFLNK: {
       const char* target = archive_entry_symlink(from);
       entry.type = TarType::kSymlink;
       entry.target = target != nullptr ? target : "";
-      return OkStatus();
+      return;
     }
     case AE_IFIFO:
       entry.type = TarType::kFifo;
-      return OkStatus();
+      return;
     case AE_IFCHR:
     case AE_IFBLK:
       entry.type =
           archive_entry_filetype(from) == AE_IFCHR ? TarType::kCharDevice : TarType::kBlockDevice;
       entry.device_major = archive_entry_rdevmajor(from);
       entry.device_minor = archive_entry_rdevminor(from);
-      return OkStatus();
+      return;
     default:
-      return InvalidArgument("tar entry " + entry.name + " has an unknown type");
+      // A hard link whose target was lost, see PaxLinkPath.
+      entry.type = TarType::kHardLink;
+      return;
   }
 }
 
@@ -110,12 +142,15 @@ void SetTimes(archive_entry* from, TarEntry& entry) {
 struct TarReader::State {
   Pull pull;
   archive* reader = nullptr;
-  Status pull_status;          // not OK once pull failed
-  uint64_t pulled_bytes = 0;   // in this call
-  uint64_t limit_bytes = 0;    // of pulled_bytes, 0 = none
-  bool in_entry = false;       // its body may be left
-  bool any_bytes = false;      // was the stream more than nothing
-  std::span<const char> held;  // first buffer, read ahead to tell an empty stream
+  Status pull_status;             // not OK once pull failed
+  uint64_t pulled_bytes = 0;      // in this call
+  uint64_t limit_bytes = 0;       // of pulled_bytes, 0 = none
+  bool in_entry = false;          // its body may be left
+  bool any_bytes = false;         // was the stream more than nothing
+  std::span<const char> current;  // what libarchive reads
+  uint64_t current_begin = 0;     // its offset in the stream
+  std::string tail;               // end of the buffer before it
+  std::span<const char> held;     // first buffer, read ahead to tell an empty stream
 
   static la_ssize_t Read(archive* reader, void* self, const void** buffer) {
     return static_cast<State*>(self)->ReadNext(reader, buffer);
@@ -123,6 +158,8 @@ struct TarReader::State {
 
   la_ssize_t ReadNext(archive* failing, const void** buffer) {
     if (held.empty()) {
+      const size_t kept = std::min(current.size(), kTailBytes);
+      tail.assign(current.end() - static_cast<std::ptrdiff_t>(kept), current.end());
       auto next = pull();
       if (!next.ok()) {
         pull_status = next.status();
@@ -132,6 +169,8 @@ struct TarReader::State {
       held = *next;
     }
     const std::span<const char> out = std::exchange(held, {});
+    current_begin += current.size();
+    current = out;
     pulled_bytes += out.size();
     if (limit_bytes != 0 && pulled_bytes > limit_bytes) {
       pull_status = InvalidArgument("tar header with its extensions is larger than 4 MiB");
@@ -140,6 +179,18 @@ struct TarReader::State {
     }
     *buffer = out.data();
     return static_cast<la_ssize_t>(out.size());
+  }
+
+  // The start of what is still here of the stream from `position` on.
+  std::string RawFrom(uint64_t position) const {
+    const std::string_view here(current.data(), current.size());
+    if (position >= current_begin) {
+      const size_t skip = std::min<uint64_t>(position - current_begin, here.size());
+      return std::string(here.substr(skip, kTailBytes));
+    }
+    const uint64_t back = current_begin - position;
+    if (back > tail.size()) return "";
+    return tail.substr(tail.size() - back) + std::string(here.substr(0, kTailBytes));
   }
 
   Status Failed() const {
@@ -197,7 +248,12 @@ Result<bool> TarReader::Next(TarEntry& entry) {
   entry.uid = archive_entry_uid(from);
   entry.gid = archive_entry_gid(from);
   entry.size_bytes = static_cast<uint64_t>(std::max<int64_t>(archive_entry_size(from), 0));
-  TRY_STATUS(SetType(from, entry));
+  SetType(from, entry);
+  const bool is_link = entry.type == TarType::kSymlink || entry.type == TarType::kHardLink;
+  if (is_link && entry.target.empty()) {
+    const auto position = static_cast<uint64_t>(archive_read_header_position(state.reader));
+    entry.target = PaxLinkPath(state.RawFrom(position));
+  }
   SetXattrs(from, entry);
   SetTimes(from, entry);
   return true;
