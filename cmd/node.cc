@@ -236,13 +236,12 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
       {.store = *store, .workers = service_workers, .observer = &chains});
   plugin::SnapshotService snapshots({.snapshotter = snapshotter, .workers = service_workers});
   plugin::DiffService diff({.snapshotter = snapshotter, .workers = service_workers});
-  const auto grpc = TRY(net::GrpcServer::Start({.socket = config.Socket(),
-                                                .services = {&content, &snapshots, &diff},
-                                                .admit = [&containerd](const net::GrpcPeer& peer) {
-                                                  return containerd.watch
-                                                             ? containerd.watch->Admit(peer.pid)
-                                                             : OkStatus();
-                                                }}));
+  const auto grpc = TRY(net::GrpcServer::Start(
+      {.socket = config.Socket(),
+       .services = {content.service(), snapshots.service(), diff.service()},
+       .admit = [&containerd](const net::GrpcPeer& peer) {
+         return containerd.watch ? containerd.watch->Admit(peer.pid) : OkStatus();
+       }}));
   const auto mirror_server = TRY(net::HttpServer::Start(
       {.listen = config.mirror.listen, .handler_threads = kServiceThreads},
       [&mirror](net::ServerRequest request, net::HttpServer::Respond respond) {

@@ -1,0 +1,36 @@
+// containerd's Content service over the store. Translation only: what calls mean is decided in
+// BlobStore, IngestStore and WriteStream.
+//
+// Info claims a blob (containerd asks it before it refers to one), List shows claimed blobs only,
+// Delete drops the claim and knows no NotFound, since one error ends containerd's garbage
+// collection.
+#pragma once
+
+#include <memory>
+
+#include "base/thread.h"
+#include "plugin/content_observer.h"
+#include "store/store.h"
+
+namespace grpc {
+class Service;
+}
+
+namespace hearth::plugin {
+
+class ContentService {
+ public:
+  struct Options {
+    store::Store& store;
+    ThreadPool& workers;                  // every call runs here; outlives the server
+    ContentObserver* observer = nullptr;  // hears of commits
+  };
+  explicit ContentService(const Options& options);
+  // For net::GrpcServer, which this outlives.
+  grpc::Service* service() const { return service_.get(); }
+
+ private:
+  const std::shared_ptr<grpc::Service> service_;
+};
+
+}  // namespace hearth::plugin

@@ -1,0 +1,180 @@
+#include "plugin/snapshot_service.h"
+
+#include <string>
+
+#include "containerd/services/snapshots/v1/snapshots.grpc.pb.h"
+#include "plugin/filter.h"
+#include "plugin/label_mask.h"
+#include "plugin/mount_service.h"
+#include "plugin/worker_service.h"
+
+namespace hearth::plugin {
+
+namespace {
+
+namespace v1 = containerd::services::snapshots::v1;
+using google::protobuf::Empty;
+using Context = grpc::CallbackServerContext;
+using Unary = grpc::ServerUnaryReactor;
+
+constexpr int kInfosPerMessage = 100;
+
+v1::Kind ToKind(store::SnapshotKind kind) {
+  switch (kind) {
+    case store::SnapshotKind::kView:
+      return v1::VIEW;
+    case store::SnapshotKind::kActive:
+      return v1::ACTIVE;
+    case store::SnapshotKind::kCommitted:
+      return v1::COMMITTED;
+  }
+  return v1::UNKNOWN;
+}
+
+// As filters spell it.
+std::string KindName(store::SnapshotKind kind) {
+  switch (kind) {
+    case store::SnapshotKind::kView:
+      return "view";
+    case store::SnapshotKind::kActive:
+      return "active";
+    case store::SnapshotKind::kCommitted:
+      return "committed";
+  }
+  return "unknown";
+}
+
+void ToInfo(const store::SnapshotInfo& snapshot, v1::Info* out) {
+  out->set_name(snapshot.name);
+  out->set_parent(snapshot.parent);
+  out->set_kind(ToKind(snapshot.kind));
+  ToTimestamp(snapshot.created, out->mutable_created_at());
+  ToTimestamp(snapshot.updated, out->mutable_updated_at());
+  out->mutable_labels()->insert(snapshot.labels.begin(), snapshot.labels.end());
+}
+
+std::optional<std::string> FieldOf(const store::SnapshotInfo& snapshot, const FieldPath& path) {
+  if (path[0] == "name") return snapshot.name;
+  if (path[0] == "parent") return snapshot.parent;
+  if (path[0] == "kind") return KindName(snapshot.kind);
+  if (path[0] == "labels") return LabelField(path, snapshot.labels);
+  return std::nullopt;
+}
+
+Status ListSnapshots(Snapshotter& snapshotter, const std::vector<std::string>& expressions,
+                     std::vector<v1::ListSnapshotsResponse>& messages) {
+  const Filter filter = TRY(Filter::Parse(expressions));
+  return snapshotter.List([&](const store::SnapshotInfo& snapshot) {
+    if (!filter.Matches([&](const FieldPath& path) { return FieldOf(snapshot, path); })) {
+      return true;
+    }
+    if (messages.empty() || messages.back().info_size() == kInfosPerMessage) {
+      messages.emplace_back();
+    }
+    ToInfo(snapshot, messages.back().add_info());
+    return true;
+  });
+}
+
+class Service final : public v1::Snapshots::CallbackService {
+ public:
+  explicit Service(const SnapshotService::Options& options)
+      : snapshotter_(options.snapshotter), workers_(options.workers) {}
+
+  Unary* Prepare(Context*, const v1::PrepareSnapshotRequest* request,
+                 v1::PrepareSnapshotResponse* response) override {
+    return new WaitingReactor(
+        "Snapshots.Prepare", workers_,
+        [this, request, response](std::stop_token stop, WaitingReactor::Finisher finish) {
+          snapshotter_.Prepare({request->key(), request->parent(), ToMap(request->labels())}, stop,
+                               [response, finish](Result<std::vector<Mount>> mounts) {
+                                 if (mounts.ok()) ToWireMounts(*mounts, response->mutable_mounts());
+                                 finish(mounts.status());
+                               });
+        });
+  }
+
+  Unary* View(Context* context, const v1::ViewSnapshotRequest* request,
+              v1::ViewSnapshotResponse* response) override {
+    return RunUnary("Snapshots.View", context, workers_, [this, request, response] {
+      const PrepareRequest view{request->key(), request->parent(), ToMap(request->labels())};
+      ToWireMounts(TRY(snapshotter_.View(view)), response->mutable_mounts());
+      return OkStatus();
+    });
+  }
+
+  Unary* Mounts(Context* context, const v1::MountsRequest* request,
+                v1::MountsResponse* response) override {
+    return RunUnary("Snapshots.Mounts", context, workers_, [this, request, response] {
+      ToWireMounts(TRY(snapshotter_.Mounts(request->key())), response->mutable_mounts());
+      return OkStatus();
+    });
+  }
+
+  Unary* Commit(Context* context, const v1::CommitSnapshotRequest* request, Empty*) override {
+    return RunUnary("Snapshots.Commit", context, workers_, [this, request] {
+      return snapshotter_.Commit(request->name(), request->key(), ToMap(request->labels()));
+    });
+  }
+
+  Unary* Remove(Context* context, const v1::RemoveSnapshotRequest* request, Empty*) override {
+    return RunUnary("Snapshots.Remove", context, workers_,
+                    [this, request] { return snapshotter_.Remove(request->key()); });
+  }
+
+  Unary* Stat(Context* context, const v1::StatSnapshotRequest* request,
+              v1::StatSnapshotResponse* response) override {
+    return RunUnary("Snapshots.Stat", context, workers_, [this, request, response] {
+      ToInfo(TRY(snapshotter_.Stat(request->key())), response->mutable_info());
+      return OkStatus();
+    });
+  }
+
+  Unary* Update(Context* context, const v1::UpdateSnapshotRequest* request,
+                v1::UpdateSnapshotResponse* response) override {
+    return RunUnary("Snapshots.Update", context, workers_, [this, request, response] {
+      const LabelChange change = TRY(ApplyLabelMask(ToVector(request->update_mask().paths()),
+                                                    ToMap(request->info().labels())));
+      ToInfo(TRY(snapshotter_.UpdateLabels(request->info().name(), change.labels, change.replace)),
+             response->mutable_info());
+      return OkStatus();
+    });
+  }
+
+  grpc::ServerWriteReactor<v1::ListSnapshotsResponse>* List(
+      Context*, const v1::ListSnapshotsRequest* request) override {
+    return new ListReactor<v1::ListSnapshotsResponse>(
+        "Snapshots.List", workers_,
+        [this, request](std::vector<v1::ListSnapshotsResponse>& messages) {
+          return ListSnapshots(snapshotter_, ToVector(request->filters()), messages);
+        });
+  }
+
+  Unary* Usage(Context* context, const v1::UsageRequest* request,
+               v1::UsageResponse* response) override {
+    return RunUnary("Snapshots.Usage", context, workers_, [this, request, response] {
+      const store::SnapshotUsage usage = TRY(snapshotter_.Usage(request->key()));
+      response->set_size(static_cast<int64_t>(usage.size_bytes));
+      response->set_inodes(static_cast<int64_t>(usage.inodes));
+      return OkStatus();
+    });
+  }
+
+  Unary* Cleanup(Context*, const v1::CleanupRequest*, Empty*) override {
+    return new WaitingReactor("Snapshots.Cleanup", workers_,
+                              [this](std::stop_token stop, WaitingReactor::Finisher finish) {
+                                finish(snapshotter_.Cleanup(stop));
+                              });
+  }
+
+ private:
+  Snapshotter& snapshotter_;
+  ThreadPool& workers_;
+};
+
+}  // namespace
+
+SnapshotService::SnapshotService(const Options& options)
+    : service_(std::make_shared<Service>(options)) {}
+
+}  // namespace hearth::plugin

@@ -1,0 +1,208 @@
+#include "plugin/write_stream.h"
+
+#include <chrono>
+#include <string_view>
+#include <utility>
+
+#include "base/log.h"
+
+namespace hearth::plugin {
+
+namespace {
+
+// Clients reopen a ref right after they let go of it, and half-closes travel; longer would stall
+// containerd, which holds its database lock meanwhile.
+constexpr auto kBusyRefWait = std::chrono::milliseconds(50);
+
+}  // namespace
+
+// A STAT's callback, for whoever takes it first: the blob or the cancelling client.
+struct WriteStream::Waiter {
+  Mutex mutex;
+  Done done GUARDED_BY(mutex);
+
+  Done Take() {
+    MutexLock lock(mutex);
+    return std::exchange(done, nullptr);
+  }
+};
+
+std::optional<Digest> DigestOfRef(const std::string& ref) {
+  const size_t dash = ref.rfind("-sha256:");
+  if (dash == std::string::npos) return std::nullopt;
+  Result<Digest> digest = Digest::Parse(std::string_view(ref).substr(dash + 1));
+  if (!digest.ok()) return std::nullopt;
+  return *digest;
+}
+
+void WriteStream::Handle(const WriteMessage& message, Done done) {
+  const bool first = ingest_ == nullptr;
+  if (first) {
+    if (Status status = Open(message); !status.ok()) return done(std::move(status));
+  } else if (!message.ref.empty() && message.ref != ref_) {
+    return done(InvalidArgument("this stream writes ref \"" + ref_ + "\", not \"" + message.ref +
+                                "\" (open another stream)"));
+  }
+  if (Status status = TakeTotalAndExpected(message); !status.ok()) return done(std::move(status));
+  switch (message.action) {
+    case WriteMessage::Action::kStat:
+      if (!first && growing_ != nullptr) return WaitForGrowing(std::move(done));
+      return done(Stat(/*cheap=*/first));
+    case WriteMessage::Action::kWrite:
+      return done(Write(message));
+    case WriteMessage::Action::kCommit:
+      return done(Commit(message));
+  }
+}
+
+Status WriteStream::Open(const WriteMessage& message) {
+  if (message.ref.empty()) return InvalidArgument("the first message must carry a ref");
+  ref_ = message.ref;
+  // Asked before the ingest is opened: what completes in between is then still seen as growing.
+  if (std::optional<Digest> digest = DigestOfRef(ref_)) {
+    growing_ = options_.blobs.FindGrowing(*digest);
+    if (growing_ != nullptr && message.total_bytes != 0 &&
+        message.total_bytes != growing_->size_bytes()) {
+      growing_.reset();
+    }
+  }
+  ingest_ = TRY(options_.ingests.Open(ref_, message.total_bytes, Deadline::After(kBusyRefWait)));
+  return OkStatus();
+}
+
+Status WriteStream::TakeTotalAndExpected(const WriteMessage& message) {
+  const bool commit = message.action == WriteMessage::Action::kCommit;
+  if (message.total_bytes > 0 && message.total_bytes != total_bytes_) {
+    total_bytes_ = message.total_bytes;
+    // A wrong total in a COMMIT fails it, and must not mark the ingest that stays.
+    if (!commit) ingest_->SetTotal(total_bytes_);
+  }
+  if (message.expected.empty()) return OkStatus();
+  const Digest digest = TRY(Digest::Parse(message.expected));
+  if (message.expected != expected_) {
+    expected_ = message.expected;
+    if (!commit) ingest_->SetExpected(expected_);
+  }
+  // COMMIT is judged by the bytes that came.
+  if (commit || !options_.blobs.Claim(digest).ok()) return OkStatus();
+  TRY_STATUS(ingest_->Abandon());
+  Release();
+  return AlreadyExists("blob " + expected_ + " is there already");
+}
+
+void WriteStream::WaitForGrowing(Done done) {
+  const std::shared_ptr<store::Blob> blob = std::exchange(growing_, nullptr);
+  auto waiter = std::make_shared<Waiter>();
+  bool cancelled = false;
+  {
+    MutexLock lock(mutex_);
+    cancelled = cancelled_;
+    if (!cancelled) {
+      MutexLock waiter_lock(waiter->mutex);
+      waiter->done = std::move(done);
+      waiter_ = waiter;
+    }
+  }
+  if (cancelled) return done(Cancelled("the client went away"));
+  blob->WhenAvailable(blob->size_bytes(), [this, waiter, blob] {
+    Done ready = waiter->Take();
+    if (ready == nullptr) return;
+    auto go_on = [this, blob, ready] {
+      if (blob->state() == store::Blob::State::kComplete) whole_ = blob;
+      ready(Stat(/*cheap=*/false));
+    };
+    // Nobody else answers now, so `this` lives until `ready` ran.
+    if (Status status = options_.workers.Submit(go_on); !status.ok()) ready(std::move(status));
+  });
+}
+
+void WriteStream::Cancel() {
+  std::shared_ptr<Waiter> waiter;
+  {
+    MutexLock lock(mutex_);
+    cancelled_ = true;
+    waiter = std::exchange(waiter_, nullptr);
+  }
+  if (waiter == nullptr) return;
+  if (Done done = waiter->Take()) done(Cancelled("the client went away"));
+}
+
+Result<WriteReply> WriteStream::Stat(bool cheap) {
+  WriteReply reply;
+  reply.ingest = ingest_->Info();
+  if (total_bytes_ != 0) reply.ingest.total_bytes = total_bytes_;
+  if (whole_ != nullptr) {
+    reply.ingest.offset_bytes = whole_->size_bytes();
+    reply.digest = whole_->digest().ToString();
+  } else if (!cheap || reply.ingest.offset_bytes == 0) {
+    reply.digest = TRY(ingest_->CurrentDigest()).ToString();
+  }
+  return reply;
+}
+
+Status WriteStream::Append(const WriteMessage& message) {
+  growing_.reset();
+  whole_.reset();
+  const uint64_t end = ingest_->Info().offset_bytes;
+  if (message.offset_bytes != 0 && message.offset_bytes != end) {
+    return OutOfRange("ref \"" + ref_ + "\": write at " + std::to_string(message.offset_bytes) +
+                      ", the next byte is " + std::to_string(end));
+  }
+  if (message.offset_bytes == 0 && end > 0) TRY_STATUS(ingest_->Truncate());
+  if (message.data.empty()) return OkStatus();
+  return ingest_->Append(message.data);
+}
+
+Result<WriteReply> WriteStream::Write(const WriteMessage& message) {
+  TRY_STATUS(Append(message));
+  return Stat(/*cheap=*/false);
+}
+
+Result<WriteReply> WriteStream::Commit(const WriteMessage& message) {
+  if (whole_ != nullptr && message.data.empty()) return CommitWhole(message);
+  TRY_STATUS(Append(message));
+  std::optional<Digest> expected;
+  if (!expected_.empty()) expected = TRY(Digest::Parse(expected_));
+  WriteReply reply;
+  reply.ingest = ingest_->Info();
+  const store::BlobInfo blob = TRY(ingest_->Commit(total_bytes_, expected, message.labels));
+  Release();
+  reply.ingest.offset_bytes = blob.size_bytes;
+  reply.digest = blob.digest.ToString();
+  reply.last = true;
+  committed_ = {ref_, blob.digest, blob.size_bytes};
+  return reply;
+}
+
+// The client was told that the blob is here; its offset says how far the ingest itself had come.
+Result<WriteReply> WriteStream::CommitWhole(const WriteMessage& message) {
+  const Digest digest = whole_->digest();
+  const uint64_t size_bytes = whole_->size_bytes();
+  if (total_bytes_ != 0 && total_bytes_ != size_bytes) {
+    return FailedPrecondition("blob " + digest.ToString() + " has " + std::to_string(size_bytes) +
+                              " bytes, not " + std::to_string(total_bytes_));
+  }
+  if (!expected_.empty() && expected_ != digest.ToString()) {
+    return FailedPrecondition("ref \"" + ref_ + "\" holds " + digest.ToString() + ", not " +
+                              expected_);
+  }
+  WriteReply reply = TRY(Stat(/*cheap=*/true));
+  Result<store::BlobInfo> claimed = options_.blobs.Claim(digest);
+  if (!claimed.ok()) {
+    return Unavailable("blob " + digest.ToString() +
+                       " was here and is gone: " + claimed.status().message() + " (pull again)");
+  }
+  if (!message.labels.empty()) {
+    TRY_STATUS(options_.blobs.UpdateLabels(digest, message.labels, /*replace=*/false));
+  }
+  // The blob is containerd's now; a record that stays behind is only an abandoned ingest.
+  if (Status status = ingest_->Abandon(); !status.ok()) {
+    LOG_WARNING("could not drop an ingest", {{"ref", ref_}, {"error", status}});
+  }
+  Release();
+  reply.last = true;
+  committed_ = {ref_, digest, size_bytes};
+  return reply;
+}
+
+}  // namespace hearth::plugin
