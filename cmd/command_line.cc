@@ -114,6 +114,36 @@ void AddStore(CLI::App& app, const Shared& common, Run& run) {
   remove->callback([=, &run] { run = [=] { return RunStoreRemove(*common, *digests); }; });
 }
 
+void AddTaskId(CLI::App& app, const Shared& common, Run& run) {
+  auto args = std::make_shared<TaskIdArgs>();
+  CLI::App* sub = Add(app, "task-id", "what Dragonfly's job API calls a URL, under each scheme",
+                      "hearth task-id https://example.com/f --tag T --piece-length 4MiB", common);
+  sub->add_option("URL", args->urls, "URLs of files or blobs")->required();
+  sub->add_option("--scheme", args->scheme, "v1, v2.1 … v2.5: print that ID only");
+  sub->add_option("--digest", args->digest, "as the request has it (v1 to v2.1.55)");
+  sub->add_option("--tag", args->tag, "as the request has it");
+  sub->add_option("--application", args->application, "as the request has it");
+  sub->add_option("--revision", args->revision, "of a model hub (v2.4, v2.5)");
+  sub->add_option("--range", args->range, "as 0-1023 (v1)");
+  sub->add_option_function<std::string>(
+         "--piece-length",
+         [args](const std::string& text) {
+           const auto size = ParseByteSize(text);
+           if (!size.ok()) {
+             throw CLI::ValidationError("--piece-length", text + ": " + size.status().message());
+           }
+           args->piece_length = *size;
+         },
+         "as 4MiB (v2.1, v2.3 and later)")
+      ->type_name("SIZE");
+  sub->add_option_function<std::string>(
+         "--filter", [args](const std::string& text) { args->filter = text; },
+         "query parameters that do not count, as \"Expires&Signature&ns\"; \"\" = all count "
+         "(default: Dragonfly's list)")
+      ->type_name("NAMES");
+  sub->callback([common, args, &run] { run = [=] { return RunTaskId(*common, *args); }; });
+}
+
 // What is wrong with a first word that is no subcommand, "" for one that is.
 std::string UnknownSubcommand(const CLI::App& app, int argc, char** argv) {
   if (argc < 2 || argv[1][0] == '-') return "";
@@ -151,6 +181,7 @@ CommandLine ReadCommandLine(int argc, char** argv) {
   AddExplain(app, common, line.run);
   AddGet(app, common, line.run);
   AddStore(app, common, line.run);
+  AddTaskId(app, common, line.run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {
