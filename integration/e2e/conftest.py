@@ -8,6 +8,7 @@ import pytest
 from integration.testbed import Testbed, small_image
 from integration.testbed.paths import HEARTH
 
+LOG_LINES = 40
 NEEDS_NODE = {"test_preheat.py", "test_pull.py", "test_faults.py", "test_cli.py", "test_exact.py"}
 
 
@@ -28,10 +29,23 @@ def pytest_configure(config):
         raise pytest.UsageError("the end-to-end tests mount and make device nodes: run them as root")
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    if call.when == "call":
+        item.call_failed = outcome.get_result().failed
+
+
 @pytest.fixture
-def bed():
+def bed(request):
+    """A test bed of the test's own; the ends of its parts' logs are shown when the test fails."""
     with Testbed() as testbed:
         yield testbed
+        if getattr(request.node, "call_failed", False):
+            for log in sorted(testbed.folder.rglob("*.log")):
+                if log.name in ("node.log", "containerd.log") and log.is_file():
+                    print(f"---- {log.relative_to(testbed.folder)}")
+                    print("\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:]))
 
 
 @pytest.fixture(scope="session")
