@@ -25,6 +25,7 @@ class Store {
     uint64_t index_memory_bytes = 32ull << 20;
     ThreadPool& cpu_pool;
     const Clock& clock = RealClock();
+    Disk& disk = RealDisk();
     std::unique_ptr<kv::Kv> kv;  // null = RocksDB under root/index
   };
   // Locks the root (kFailedPrecondition names the other process), checks the store's version
