@@ -19,7 +19,7 @@ packages() {
   local common="ca-certificates curl git make cmake ninja-build ccache g++ pkg-config clang clang-format clang-tidy
     libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev librocksdb-dev libarchive-dev libssl-dev
     libcurl4-openssl-dev zlib1g-dev libzstd-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libspdlog-dev
-    prometheus-cpp-dev libyaml-cpp-dev libgtest-dev libgmock-dev libbenchmark-dev libisal-dev
+    libre2-dev prometheus-cpp-dev libyaml-cpp-dev libgtest-dev libgmock-dev libbenchmark-dev libisal-dev
     docker-registry skopeo runc containernetworking-plugins busybox-static mmdebstrap debian-archive-keyring
     pigz zstd xz-utils attr libcap2-bin e2fsprogs iproute2 util-linux openssl python3 python3-pytest python3-venv"
   case "$(codename)" in
