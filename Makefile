@@ -58,7 +58,7 @@ sanitizer-build:
 
 # containerd's own suites, against our socket.
 conformance: build
-	@if [ -e integration/conformance/go.mod ]; then \
+	@if [ -e integration/conformance/run ]; then \
 	  $(STAGE) "conformance" $(AS_ROOT) integration/conformance/run; \
 	fi
 

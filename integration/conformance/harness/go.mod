@@ -1,0 +1,3 @@
+module hearth/conformance/harness
+
+go 1.21
