@@ -27,8 +27,10 @@ struct ServerRequest {
   std::string path;    // percent-encoded path of the target, without query
   std::string query;   // without '?'
   HttpHeaders headers;
-  std::string body;             // at most Options::max_body_bytes
-  std::stop_token client_gone;  // requested when the client closed or the server stops
+  std::string body;  // at most Options::max_body_bytes
+  // Requested when the client closed (its sending half counts) or the server closes the connection.
+  // Its callbacks run on an I/O thread.
+  std::stop_token client_gone;
 };
 
 // The next stretch of a body.
@@ -41,11 +43,13 @@ struct BodyChunk {
 };
 
 // A body that comes over time. Next() is called again only after its callback was answered and the
-// chunk was sent. An error closes the connection in mid-body, so that the client sees truncation.
+// chunk was sent. An error, or a length other than announced, closes the connection in mid-body, so
+// that the client sees truncation. The source is dropped when the client is gone.
 class BodySource {
  public:
   virtual ~BodySource() = default;
-  // `ready` is called once, from any thread, also directly.
+  // On an I/O thread: start the work and return. `ready` is called once, from any thread, also
+  // directly; dropping it uncalled counts as an error.
   virtual void Next(std::function<void(Result<BodyChunk>)> ready) = 0;
 };
 
@@ -60,6 +64,8 @@ struct ServerResponse {
 
 class HttpServer {
  public:
+  // Called once, from any thread, also after the client or the server is gone; dropping the last
+  // copy uncalled answers 500.
   using Respond = std::function<void(ServerResponse)>;
   using Handler = std::function<void(ServerRequest, Respond)>;
   struct Options {
@@ -67,17 +73,20 @@ class HttpServer {
     mode_t unix_mode = 0600;
     size_t io_threads = 1;
     size_t handler_threads = 4;
+    size_t handler_queue = 256;    // requests that wait for a handler thread; further ones get 503
     size_t max_connections = 256;  // further ones wait in the listen queue
     uint64_t max_body_bytes = 1024 * 1024;
     uint64_t max_header_bytes = 32 * 1024;
-    std::chrono::seconds idle_timeout{60};  // between requests; and no progress of a send
+    // Between requests, for a whole request to arrive, and without progress of a send.
+    std::chrono::milliseconds idle_timeout{60'000};
   };
-  // Binds and starts. kAlreadyExists when the address is in use.
+  // Binds and starts. Errors are those of Listen() in listener.h.
   static Result<std::unique_ptr<HttpServer>> Start(Options options, Handler handler);
   virtual ~HttpServer() = default;
-  // "127.0.0.1:40123" or the unix path: where it really listens.
+  // "127.0.0.1:40123" or "unix:/path": where it really listens.
   virtual std::string address() const = 0;
-  // Stops accepting, lets running answers end until `grace`, then closes. Idempotent.
+  // Stops accepting, lets running answers end until `grace`, then closes. Idempotent; not from a
+  // handler. The destructor stops at once and waits for handlers that run.
   virtual void Stop(std::chrono::milliseconds grace) = 0;
 };
 

@@ -1,0 +1,122 @@
+// HttpSession: one connection of HttpServer, on Asio and Beast. For http_server.cc only: this
+// header and the two sources are the only ones that see Boost.
+#pragma once
+
+#include <atomic>
+#include <boost/asio.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http.hpp>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/thread.h"
+#include "net/http_server.h"
+
+namespace hearth::net {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+using boost::system::error_code;
+using Strand = asio::strand<asio::io_context::executor_type>;
+using Timer = asio::basic_waitable_timer<std::chrono::steady_clock,
+                                         asio::wait_traits<std::chrono::steady_clock>, Strand>;
+
+class HttpSession;
+
+// What sessions share, and what answers that come too late may still touch.
+struct HttpServerCore {
+  HttpServerCore(HttpServer::Options opts, HttpServer::Handler handle)
+      : options(std::move(opts)), handler(std::move(handle)) {}
+
+  // Runs `task` on `strand`, unless the I/O threads are gone.
+  template <typename Task>
+  void Post(const Strand& strand, Task task) {
+    MutexLock lock(mutex);
+    if (!stopped) asio::post(strand, std::move(task));
+  }
+
+  const HttpServer::Options options;
+  const HttpServer::Handler handler;
+  asio::io_context io;
+  const Strand accept_strand = asio::make_strand(io);
+  ThreadPool* pool = nullptr;  // outlives the I/O threads
+  std::function<void()> on_session_gone;
+  std::atomic<bool> stopping = false;
+
+  Mutex mutex;
+  CondVar changed;
+  bool stopped GUARDED_BY(mutex) = false;
+  std::map<HttpSession*, std::weak_ptr<HttpSession>> sessions GUARDED_BY(mutex);
+};
+
+// One connection. Everything runs on its strand.
+class HttpSession : public std::enable_shared_from_this<HttpSession> {
+ public:
+  using Socket = asio::basic_stream_socket<asio::generic::stream_protocol, Strand>;
+
+  explicit HttpSession(std::shared_ptr<HttpServerCore> core);
+  ~HttpSession();
+
+  // Takes over the connected, non-blocking socket `fd`.
+  void Start(int fd, int family);
+  void CloseIfIdle() {
+    if (state_ == State::kIdle) Close();
+  }
+  void Close();
+  const Strand& strand() const { return strand_; }
+
+ private:
+  enum class State { kIdle, kRequest, kHandling, kSending, kAwaitChunk, kLinger };
+  using Parser = http::request_parser<http::string_body>;
+
+  void AwaitRequest();
+  void OnHead(error_code error);
+  void ReadBody();
+  void Refuse(error_code error);
+  void RefuseWith(int status, std::string text);
+  void Dispatch();
+  void Watch();
+  void OnWatched(error_code error);
+  void Answer(ServerResponse response);
+  void NextChunk();
+  void OnChunk(Result<BodyChunk> chunk);
+  void SendFile(uint64_t offset_bytes, uint64_t left_bytes);
+  void AfterChunk();
+  void EndAnswer();
+  void Arm(std::chrono::milliseconds wait);
+  void Disarm() { timer_.expires_at(SteadyTime::max()); }
+  template <typename Buffers, typename Then>
+  void Write(const Buffers& buffers, Then then);
+
+  const std::shared_ptr<HttpServerCore> core_;  // first, since the rest lives in its io_context
+  const Strand strand_;
+  Socket socket_;
+  Timer timer_;
+  boost::beast::flat_buffer buffer_;
+  std::optional<Parser> parser_;
+  State state_ = State::kIdle;
+  bool closed_ = false;
+  bool watching_ = false;  // a read into buffer_ is under way
+  asio::cancellation_signal watch_cancel_;
+  bool eof_ = false;
+  std::stop_source gone_;
+
+  // The answer under way.
+  bool head_only_ = false;
+  bool keep_alive_ = false;
+  bool chunked_ = false;
+  std::optional<uint64_t> length_;
+  uint64_t sent_bytes_ = 0;
+  std::string head_, text_, prefix_, suffix_;
+  std::shared_ptr<BodySource> source_;
+  BodyChunk chunk_;
+};
+
+}  // namespace hearth::net
