@@ -49,8 +49,10 @@ class BeastServer final : public HttpServer {
   void Run();
   void Accept();
   void AcceptOne(int fd, int family);
-  // Has every session do `what`, then waits until none is left.
-  void TellSessions(void (HttpSession::*what)(), milliseconds wait);
+  bool HasRoom();
+  // Has every session do `what` on its strand.
+  void TellSessions(void (HttpSession::*what)());
+  void AwaitNoSession(milliseconds wait);
 
   const std::shared_ptr<HttpServerCore> core_;
   ThreadPool pool_;
@@ -81,14 +83,11 @@ void BeastServer::Run() {
 
 void BeastServer::Accept() {
   if (accepting_ || core_->stopping) return;
-  {
-    MutexLock lock(core_->mutex);
-    if (core_->sessions.size() >= core_->options.max_connections) return;  // on_session_gone
-  }
   accepting_ = true;
   listener_.async_wait(asio::posix::descriptor_base::wait_read, [this](error_code error) {
     accepting_ = false;
     if (error || core_->stopping) return;
+    if (!HasRoom()) return;  // the next session that ends comes back to Accept()
     sockaddr_storage peer{};
     socklen_t size = sizeof(peer);
     const int fd = ::accept4(listener_.native_handle(), reinterpret_cast<sockaddr*>(&peer), &size,
@@ -105,6 +104,18 @@ void BeastServer::Accept() {
   });
 }
 
+// When it is full, kept-alive connections give way to the one that waits.
+bool BeastServer::HasRoom() {
+  size_t sessions = 0;
+  {
+    MutexLock lock(core_->mutex);
+    sessions = core_->sessions.size();
+  }
+  core_->crowded = sessions >= core_->options.max_connections;
+  if (core_->crowded) TellSessions(&HttpSession::CloseIfSpare);
+  return !core_->crowded;
+}
+
 void BeastServer::AcceptOne(int fd, int family) {
   if (family != AF_UNIX) {
     const int on = 1;
@@ -118,7 +129,7 @@ void BeastServer::AcceptOne(int fd, int family) {
   session->Start(fd, family);
 }
 
-void BeastServer::TellSessions(void (HttpSession::*what)(), milliseconds wait) {
+void BeastServer::TellSessions(void (HttpSession::*what)()) {
   std::vector<std::shared_ptr<HttpSession>> sessions;
   {
     MutexLock lock(core_->mutex);
@@ -129,7 +140,9 @@ void BeastServer::TellSessions(void (HttpSession::*what)(), milliseconds wait) {
   for (const auto& session : sessions) {
     core_->Post(session->strand(), [session, what] { (*session.*what)(); });
   }
-  sessions.clear();
+}
+
+void BeastServer::AwaitNoSession(milliseconds wait) {
   const auto deadline = std::chrono::steady_clock::now() + wait;
   MutexLock lock(core_->mutex);
   while (!core_->sessions.empty() && core_->changed.WaitUntil(core_->mutex, deadline)) {
@@ -144,8 +157,10 @@ void BeastServer::Stop(milliseconds grace) {
     listener_.close(ignored);
     retry_.cancel();
   });
-  TellSessions(&HttpSession::CloseIfIdle, grace);
-  TellSessions(&HttpSession::Close, kCloseWait);
+  TellSessions(&HttpSession::CloseIfIdle);
+  AwaitNoSession(grace);
+  TellSessions(&HttpSession::Close);
+  AwaitNoSession(kCloseWait);
   core_->io.stop();
   for (auto& thread : threads_) thread.join();
   threads_.clear();

@@ -73,8 +73,9 @@ class HttpServer {
     mode_t unix_mode = 0600;
     size_t io_threads = 1;
     size_t handler_threads = 4;
-    size_t handler_queue = 256;    // requests that wait for a handler thread; further ones get 503
-    size_t max_connections = 256;  // further ones wait in the listen queue
+    size_t handler_queue = 256;  // requests that wait for a handler thread; further ones get 503
+    // Further ones wait in the listen queue; connections that are kept alive unused give way.
+    size_t max_connections = 256;
     uint64_t max_body_bytes = 1024 * 1024;
     uint64_t max_header_bytes = 32 * 1024;
     // Between requests, for a whole request to arrive, and without progress of a send.

@@ -90,22 +90,40 @@ TEST(HttpServerLimitsTest, FullQueueIs503) {
   EXPECT_TRUE(ReadUntil(first ? two.get() : one.get(), "\r\n").starts_with("HTTP/1.1 200 "));
 }
 
-TEST(HttpServerLimitsTest, ConnectionsBeyondTheLimitWait) {
+TEST(HttpServerLimitsTest, ConnectionsBeyondTheLimitWaitForABusyOne) {
+  Event release;
   auto options = Loopback();
   options.max_connections = 2;
-  const auto server = StartServer(Hello, options);
-  std::vector<Fd> open(2);
+  const auto server = StartServer(
+      [&](const ServerRequest&, const auto& respond) {
+        release.Wait();
+        respond(Text("hello"));
+      },
+      options);
+  std::vector<Fd> open(3);
   for (auto& fd : open) {
     fd = ConnectTo(PortOf(*server));
     SendAll(fd.get(), kGet);
-    ReadUntil(fd.get(), "hello");
   }
-  const Fd third = ConnectTo(PortOf(*server));
-  SendAll(third.get(), kGet);
-  pollfd ready = {third.get(), POLLIN, 0};
+  pollfd ready = {open[2].get(), POLLIN, 0};
   EXPECT_EQ(::poll(&ready, 1, 200), 0);
-  open[0].Reset();
-  EXPECT_TRUE(ReadUntil(third.get(), "hello").starts_with("HTTP/1.1 200 "));
+  release.Raise();
+  for (auto& fd : open) {
+    EXPECT_TRUE(ReadUntil(fd.get(), "hello").starts_with("HTTP/1.1 200 "));
+    fd.Reset();
+  }
+}
+
+TEST(HttpServerLimitsTest, UnusedConnectionsGiveWay) {
+  auto options = Loopback();
+  options.max_connections = 2;
+  const auto server = StartServer(Hello, options);
+  std::vector<Fd> open(5);
+  for (auto& fd : open) {  // the earlier ones stay open, kept alive
+    fd = ConnectTo(PortOf(*server));
+    SendAll(fd.get(), kGet);
+    EXPECT_TRUE(ReadUntil(fd.get(), "hello").starts_with("HTTP/1.1 200 "));
+  }
 }
 
 TEST(HttpServerStopTest, RunningAnswersEndWithinTheGrace) {

@@ -80,6 +80,8 @@ void HttpSession::AwaitRequest() {
   if (closed_) return;
   if (core_->stopping) return Close();
   state_ = State::kIdle;
+  if (core_->crowded) CloseIfSpare();
+  if (closed_) return;
   Arm(core_->options.idle_timeout);
   if (watching_) {  // OnWatched() comes back here, at once where a request is there already
     if (buffer_.size() > 0) watch_cancel_.emit(asio::cancellation_type::total);
@@ -147,6 +149,7 @@ void HttpSession::RefuseWith(int status, std::string text) {
 void HttpSession::Dispatch() {
   Disarm();
   state_ = State::kHandling;
+  served_ = true;
   gone_ = std::stop_source();
   auto& message = parser_->get();
   const auto request = std::make_shared<ServerRequest>();
@@ -213,7 +216,7 @@ void HttpSession::Answer(ServerResponse response) {
   state_ = State::kSending;
   const bool version_11 = !parser_ || parser_->get().version() >= 11;
   head_only_ = parser_ && parser_->get().method() == http::verb::head;
-  keep_alive_ = parser_ && parser_->keep_alive() && !eof_ && !core_->stopping;
+  keep_alive_ = parser_ && parser_->keep_alive() && !eof_ && !core_->stopping && !core_->crowded;
   const bool bodiless = response.status == 204 || response.status == 304 || response.status < 200;
   length_ = response.content_length;
   source_ = nullptr;

@@ -49,6 +49,7 @@ struct HttpServerCore {
   ThreadPool* pool = nullptr;  // outlives the I/O threads
   std::function<void()> on_session_gone;
   std::atomic<bool> stopping = false;
+  std::atomic<bool> crowded = false;  // a connection waits for one of those that there are to end
 
   Mutex mutex;
   CondVar changed;
@@ -68,6 +69,10 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void Start(int fd, int family);
   void CloseIfIdle() {
     if (state_ == State::kIdle) Close();
+  }
+  // Kept alive after an answer, with nothing of a next request.
+  void CloseIfSpare() {
+    if (state_ == State::kIdle && served_ && buffer_.size() == 0) Close();
   }
   void Close();
   const Strand& strand() const { return strand_; }
@@ -103,6 +108,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   std::optional<Parser> parser_;
   State state_ = State::kIdle;
   bool closed_ = false;
+  bool served_ = false;
   bool watching_ = false;  // a read into buffer_ is under way
   asio::cancellation_signal watch_cancel_;
   bool eof_ = false;
