@@ -23,12 +23,12 @@ namespace hearth::plugin {
 struct WriteMessage {
   enum class Action : uint8_t { kStat, kWrite, kCommit };
   Action action = Action::kStat;
-  std::string ref;           // in the first message
+  std::string ref{};         // in the first message
   uint64_t total_bytes = 0;  // 0 = not said
-  std::string expected;      // "" = not said
+  std::string expected{};    // "" = not said
   uint64_t offset_bytes = 0;
-  std::span<const char> data;  // lives until `done`
-  std::map<std::string, std::string> labels;
+  std::span<const char> data{};  // lives until `done`
+  std::map<std::string, std::string> labels{};
 };
 
 struct WriteReply {
