@@ -1,4 +1,4 @@
-// BlobWriter: writes a growing blob front to back, leaving out what is there already.
+// BlobWriter: writes a growing blob front to back; what is there already is left out by the blob.
 //
 // Tells an error of our own store apart from one of the source: after the former no other source
 // helps. One thread at a time; the blob must outlive it.

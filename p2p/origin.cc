@@ -30,11 +30,7 @@ Status Origin::Fetch(BlobWriter& into, std::stop_token stop) {
   const oci::BlobRequest request{
       .digest = into.digest(), .offset_bytes = into.offset(), .size_bytes = into.size_bytes()};
   WriterSink sink(into);
-  TRY_STATUS(registry_.FetchBlob(access_, request, sink, stop));
-  if (into.offset() == into.size_bytes()) return OkStatus();
-  return DataLoss("blob " + into.digest().ToString() + " ended after " +
-                  std::to_string(into.offset()) + " of " + std::to_string(into.size_bytes()) +
-                  " bytes");
+  return registry_.FetchBlob(access_, request, sink, stop);
 }
 
 }  // namespace hearth::p2p

@@ -14,8 +14,8 @@ class Source {
   virtual ~Source() = default;
   // For messages: "registry.example.com/team/app". Never holds a credential.
   virtual std::string name() const = 0;
-  // Brings what `into` still lacks; OK when its last byte was written. The digest is not checked
-  // here. Blocks; waits are bounded, and no Append() comes after the return.
+  // Brings what `into` still lacks, up to its last byte. The digest is not checked here. Blocks;
+  // waits are bounded, and no Append() comes after the return.
   virtual Status Fetch(BlobWriter& into, std::stop_token stop) = 0;
 };
 

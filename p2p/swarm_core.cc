@@ -60,7 +60,9 @@ Result<std::shared_ptr<Flight>> SwarmCore::FindOrReserve(BlobRequest& request, b
     const auto found = flights_.find(request.digest);
     if (found == flights_.end()) break;
     const std::shared_ptr<Flight>& flight = found->second;
-    if (flight->state == Flight::State::kOpening || flight->state == Flight::State::kEnding) {
+    // A failed blob is about to be followed by another one, or the flight by its end.
+    if (flight->state == Flight::State::kOpening || flight->state == Flight::State::kEnding ||
+        flight->blob->state() == store::Blob::State::kFailed) {
       if (!changed_.WaitUntil(mutex_, give_up)) {
         return Unavailable("another transfer of blob " + request.digest.ToString() + " hangs");
       }
@@ -242,6 +244,10 @@ Status SwarmCore::FetchFrom(Source& source, store::Blob& blob, std::stop_token s
     return writer.store_error();
   }
   TRY_STATUS(status);
+  if (writer.offset() != blob.size_bytes()) {
+    return DataLoss("ended after " + std::to_string(writer.offset()) + " of " +
+                    std::to_string(blob.size_bytes()) + " bytes");
+  }
   return blob.WaitComplete(std::move(stop));
 }
 
@@ -253,6 +259,7 @@ Status SwarmCore::Regrow(Flight& flight) {
   }
   MutexLock lock(mutex_);
   flight.blob = std::move(grown.blob);
+  changed_.NotifyAll();
   return OkStatus();
 }
 
