@@ -232,8 +232,10 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
        .observer = &chains,
        .auth_cache = std::chrono::duration_cast<std::chrono::seconds>(config.mirror.auth_cache)});
 
-  plugin::ContentService content(
-      {.store = *store, .workers = service_workers, .observer = &chains});
+  plugin::ContentService content({.blobs = store->blobs(),
+                                  .ingests = store->ingests(),
+                                  .workers = service_workers,
+                                  .observer = &chains});
   plugin::SnapshotService snapshots({.snapshotter = snapshotter, .workers = service_workers});
   plugin::DiffService diff({.snapshotter = snapshotter, .workers = service_workers});
   const auto grpc = TRY(net::GrpcServer::Start(

@@ -83,8 +83,8 @@ class Service final : public Base {
  public:
   explicit Service(const ContentService::Options& options)
       : options_(options),
-        blobs_(options.store.blobs()),
-        ingests_(options.store.ingests()),
+        blobs_(options.blobs),
+        ingests_(options.ingests),
         workers_(options.workers) {}
 
   Unary* Info(Context* context, const v1::InfoRequest* request,

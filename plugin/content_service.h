@@ -10,7 +10,8 @@
 
 #include "base/thread.h"
 #include "plugin/content_observer.h"
-#include "store/store.h"
+#include "store/blob_store.h"
+#include "store/ingest_store.h"
 
 namespace grpc {
 class Service;
@@ -21,7 +22,8 @@ namespace hearth::plugin {
 class ContentService {
  public:
   struct Options {
-    store::Store& store;
+    store::BlobStore& blobs;
+    store::IngestStore& ingests;
     ThreadPool& workers;                  // every call runs here; outlives the server
     ContentObserver* observer = nullptr;  // hears of commits
   };

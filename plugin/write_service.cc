@@ -59,7 +59,7 @@ class WriteReactor final : public grpc::ServerBidiReactor<Request, Response> {
   explicit WriteReactor(const ContentService::Options& options)
       : workers_(options.workers),
         observer_(options.observer),
-        stream_({options.store.ingests(), options.store.blobs(), options.workers}) {
+        stream_({options.ingests, options.blobs, options.workers}) {
     StartRead(&request_);
   }
 
