@@ -58,7 +58,7 @@ sanitizer-build:
 
 # containerd's own suites, against our socket.
 conformance: build
-	@if [ -e integration/conformance/run ]; then \
+	@if build/bin/hearth node -h | grep -q 'Usage: hearth node'; then \
 	  $(STAGE) "conformance" $(AS_ROOT) integration/conformance/run; \
 	fi
 
