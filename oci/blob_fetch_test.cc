@@ -142,6 +142,22 @@ TEST_F(BlobFetchTest, BodyThatIsTooLongIsCut) {
   EXPECT_EQ(server.requests().size(), 1u);
 }
 
+TEST_F(BlobFetchTest, WholeBodyThatIsTooShortIsNoBlob) {
+  ScriptedServer server([](const Request&, int) {
+    Reply reply;
+    reply.body = "01234567";
+    reply.chunked = true;
+    return reply;
+  });
+  options_.max_attempts = 2;
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  const Status status = registry.FetchBlob(AccessTo(server), {Digest::Of("x"), 0, 10}, sink);
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+  EXPECT_THAT(status.message(), HasSubstr("ended after 8 bytes of 10"));
+  EXPECT_EQ(sink.bytes, "01234567");
+}
+
 TEST_F(BlobFetchTest, AnnouncedSizeThatIsNotTheDescriptorsIsDataLoss) {
   ScriptedServer server([](const Request&, int) {
     Reply reply;
