@@ -1,0 +1,148 @@
+#include "store/snapshot_directories.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <condition_variable>
+#include <mutex>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "base/file.h"
+
+namespace hearth::store {
+
+namespace {
+
+constexpr uint32_t kRootMode = 0711;
+constexpr uint32_t kDirectoryMode = 0700;
+constexpr uint32_t kFsMode = 0755;
+constexpr uint32_t kWorkMode = 0711;
+// About 50,000 removals a second at most.
+constexpr int kRemovalsPerTurn = 500;
+constexpr std::chrono::milliseconds kPause{10};
+
+// Whatever the process's umask is.
+Status MakeWithMode(Disk& disk, const std::filesystem::path& path, uint32_t mode) {
+  TRY_STATUS(disk.MakeDirectory(path, mode));
+  if (::chmod(path.c_str(), mode) < 0) return ErrnoStatus(errno, "chmod " + path.string());
+  return OkStatus();
+}
+
+void Pause(const std::stop_token& stop) {
+  std::mutex mutex;
+  std::condition_variable_any wake;
+  std::unique_lock lock(mutex);
+  (void)wake.wait_for(lock, stop, kPause, [] { return false; });
+}
+
+// Children before parents; symbolic links are not followed.
+Status RemoveSlowly(const std::filesystem::path& path, const std::stop_token& stop, int& removed) {
+  std::error_code error;
+  const auto type = std::filesystem::symlink_status(path, error).type();
+  if (type == std::filesystem::file_type::not_found) return OkStatus();
+  if (type == std::filesystem::file_type::directory) {
+    std::filesystem::directory_iterator it(path, error);
+    for (; !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
+      TRY_STATUS(RemoveSlowly(it->path(), stop, removed));
+    }
+    if (error) return ErrnoStatus(error.value(), "list " + path.string());
+  }
+  if (::remove(path.c_str()) < 0 && errno != ENOENT) {
+    return ErrnoStatus(errno, "remove " + path.string());
+  }
+  if (++removed % kRemovalsPerTurn == 0) Pause(stop);
+  if (stop.stop_requested()) return Cancelled("removal of " + path.string());
+  return OkStatus();
+}
+
+}  // namespace
+
+Result<SnapshotDirectories> SnapshotDirectories::Open(const std::filesystem::path& root,
+                                                      Disk& disk) {
+  TRY_STATUS(MakeWithMode(disk, root / "snapshots", kRootMode));
+  return SnapshotDirectories(root / "snapshots", disk);
+}
+
+Status SnapshotDirectories::Make(uint64_t directory, uint64_t like) const {
+  const Status made = MakeParts(directory, like);
+  if (!made.ok()) (void)RemoveTree(PathOf(directory));
+  return made;
+}
+
+Status SnapshotDirectories::MakeParts(uint64_t directory, uint64_t like) const {
+  const std::filesystem::path path = PathOf(directory);
+  TRY_STATUS(MakeWithMode(*disk_, path, kDirectoryMode));
+  TRY_STATUS(MakeWithMode(*disk_, path / "fs", kFsMode));
+  TRY_STATUS(MakeWithMode(*disk_, path / "work", kWorkMode));
+  if (like == 0) return OkStatus();
+  const std::filesystem::path model = PathOf(like) / "fs";
+  struct stat info {};
+  if (::stat(model.c_str(), &info) < 0) return ErrnoStatus(errno, "stat " + model.string());
+  const std::filesystem::path fs = path / "fs";
+  if (::lchown(fs.c_str(), info.st_uid, info.st_gid) < 0) {
+    return ErrnoStatus(errno, "chown " + fs.string());
+  }
+  return OkStatus();
+}
+
+bool SnapshotDirectories::Exists(uint64_t directory) const {
+  struct stat info {};
+  return directory != 0 && ::lstat((PathOf(directory) / "fs").c_str(), &info) == 0 &&
+         S_ISDIR(info.st_mode);
+}
+
+Result<SnapshotUsage> SnapshotDirectories::Measure(uint64_t directory) const {
+  SnapshotUsage usage;
+  std::set<std::pair<dev_t, ino_t>> linked;  // files with several names
+  const auto count = [&](const std::filesystem::path& path) {
+    struct stat info {};
+    if (::lstat(path.c_str(), &info) < 0) return;  // gone meanwhile: an active snapshot is in use
+    if (!S_ISDIR(info.st_mode) && info.st_nlink > 1 &&
+        !linked.emplace(info.st_dev, info.st_ino).second) {
+      return;
+    }
+    usage.size_bytes += static_cast<uint64_t>(info.st_blocks) * 512;
+    ++usage.inodes;
+  };
+  const std::filesystem::path fs = PathOf(directory) / "fs";
+  count(fs);
+  std::error_code error;
+  std::filesystem::recursive_directory_iterator it(
+      fs, std::filesystem::directory_options::skip_permission_denied, error);
+  for (; !error && it != std::filesystem::recursive_directory_iterator(); it.increment(error)) {
+    count(it->path());
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    return ErrnoStatus(error.value(), "measure " + fs.string());
+  }
+  return usage;
+}
+
+Status SnapshotDirectories::Remove(uint64_t directory, const std::stop_token& stop) const {
+  int removed = 0;
+  const Status status = RemoveSlowly(PathOf(directory), stop, removed);
+  if (status.ok() || status.code() == StatusCode::kCancelled) return status;
+  // A tree deeper than a path may be long goes only step by step.
+  return RemoveTree(PathOf(directory));
+}
+
+Status SnapshotDirectories::Walk(
+    const std::function<void(const std::filesystem::path&, std::optional<uint64_t>)>& visit) const {
+  std::error_code error;
+  std::filesystem::directory_iterator it(root_, error);
+  for (; !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    uint64_t number = 0;
+    const auto parsed = std::from_chars(name.data(), name.data() + name.size(), number);
+    const bool ours = parsed.ec == std::errc() && std::to_string(number) == name && number != 0;
+    visit(it->path(), ours ? std::optional(number) : std::nullopt);
+  }
+  if (error) return ErrnoStatus(error.value(), "walk " + root_.string());
+  return OkStatus();
+}
+
+}  // namespace hearth::store

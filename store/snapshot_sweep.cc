@@ -1,0 +1,196 @@
+// The part of the snapshot store that makes records and directories agree, and checks it.
+#include <utility>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "store/disk_snapshot_store.h"
+
+namespace hearth::store {
+
+struct DiskSnapshotStore::Owners {
+  std::unordered_map<uint64_t, std::string> directories;  // to what it belongs
+  std::unordered_map<Digest, LayerInfo> layers;
+};
+
+// --- at start ---
+
+Status DiskSnapshotStore::Sweep() {
+  MutexLock lock(mutex_);
+  kv::Batch batch;
+  Owners owners = TRY(SweepLayers(batch));
+  TRY_STATUS(SweepSnapshots(owners, batch));
+  TRY_STATUS(index_.Apply(batch, kv::Sync::kYes));
+  next_number_ = TRY(index_.FirstFreeNumber());
+  std::vector<std::filesystem::path> orphans;
+  TRY_STATUS(directories_.Walk([&](const std::filesystem::path& path,
+                                   std::optional<uint64_t> number) NO_THREAD_SAFETY_ANALYSIS {
+    if (number) next_number_ = std::max(next_number_, *number + 1);
+    if (!number || !owners.directories.contains(*number)) orphans.push_back(path);
+  }));
+  reserved_numbers_ = next_number_;
+  for (const auto& path : orphans) {
+    LOG_INFO("directory without a record removed", {{"path", path.string()}});
+    TRY_STATUS(RemoveTree(path));
+  }
+  return OkStatus();
+}
+
+Result<DiskSnapshotStore::Owners> DiskSnapshotStore::SweepLayers(kv::Batch& batch) const {
+  Owners owners;
+  TRY_STATUS(index_.ScanLayers([&](const std::string& key, const Result<LayerInfo>& layer) {
+    Status wrong = layer.status();
+    if (wrong.ok() && !directories_.Exists(layer->directory)) wrong = NotFound("no directory");
+    // Its files may be there in name only.
+    if (wrong.ok() && !layer->durable && layer->boot_id != boot_id_) {
+      wrong = DataLoss("the machine went down before its files were known to be on disk");
+    }
+    if (!wrong.ok()) {
+      LOG_WARNING("record of a layer dropped", {{"chain", key}, {"reason", wrong}});
+      index_.RemoveLayer(batch, key);
+      return true;
+    }
+    owners.directories.emplace(layer->directory, "layer " + key);
+    owners.layers.emplace(layer->chain, *layer);
+    return true;
+  }));
+  return owners;
+}
+
+Status DiskSnapshotStore::SweepSnapshots(Owners& owners, kv::Batch& batch) {
+  for (const auto& [chain, layer] : owners.layers) {
+    if (layer.parent_chain) layers_on_[*layer.parent_chain].insert(chain);
+  }
+  return index_.ScanSnapshots(
+      [&](const std::string& name, const Result<SnapshotRecord>& found) NO_THREAD_SAFETY_ANALYSIS {
+        if (found.ok() && found->info.chain) {
+          SnapshotRecord record = *found;
+          const auto layer = owners.layers.find(*record.info.chain);
+          const uint64_t directory = layer == owners.layers.end() ? 0 : layer->second.directory;
+          if (directory != record.info.directory) {
+            // It keeps its name, since containerd has it, and waits for the layer to come back.
+            if (directory == 0) LOG_WARNING("snapshot lost its layer", {{"name", name}});
+            record.info.directory = directory;
+            index_.Put(batch, record);
+          }
+          Link(record.info);
+          return true;
+        }
+        Status wrong = found.status();
+        if (wrong.ok() && !directories_.Exists(found->info.directory))
+          wrong = NotFound("no directory");
+        if (!wrong.ok()) {
+          LOG_WARNING("record of a snapshot dropped", {{"name", name}, {"reason", wrong}});
+          index_.RemoveSnapshot(batch, name);
+          return true;
+        }
+        owners.directories.emplace(found->info.directory, "snapshot " + name);
+        Link(found->info);
+        return true;
+      });
+}
+
+// --- containerd anew ---
+
+Status DiskSnapshotStore::ForgetContainerd() {
+  MutexLock lock(mutex_);
+  std::vector<SnapshotInfo> gone;
+  std::vector<SnapshotRecord> kept;
+  TRY_STATUS(index_.ScanSnapshots([&](const std::string& name, const auto& record) {
+    if (!record.ok()) return true;
+    if (record->info.chain) {
+      gone.push_back(record->info);
+    } else if (!name.starts_with("stale/")) {
+      kept.push_back(*record);
+    }
+    return true;
+  }));
+  std::unordered_map<std::string, std::string> names;  // old → new, "" = it goes
+  for (const auto& info : gone) names[info.name] = "";
+  for (const auto& record : kept) {
+    names[record.info.name] =
+        "stale/" + std::to_string(record.info.directory) + "/" + record.info.name;
+  }
+  kv::Batch batch;
+  for (const auto& info : gone) index_.RemoveSnapshot(batch, info.name);
+  std::vector<SnapshotInfo> renamed;
+  for (SnapshotRecord record : kept) {
+    index_.RemoveSnapshot(batch, record.info.name);
+    record.info.name = names[record.info.name];
+    // What lay on an alias lies on nothing now, so that containerd's collector reaches it.
+    if (const auto parent = names.find(record.info.parent); parent != names.end()) {
+      record.info.parent = parent->second;
+    }
+    index_.Put(batch, record);
+    renamed.push_back(record.info);
+  }
+  TRY_STATUS(index_.Apply(batch));
+  for (const auto& info : gone) Unlink(info);
+  for (const auto& record : kept) Unlink(record.info);
+  for (const auto& info : renamed) Link(info);
+  return OkStatus();
+}
+
+// --- verification ---
+
+void DiskSnapshotStore::CheckSnapshot(
+    const SnapshotInfo& info, Owners& owners,
+    const std::function<void(const std::string&)>& problem) const {
+  const std::string what = "snapshot " + info.name;
+  if (!info.parent.empty() && !index_.FindSnapshot(info.parent).ok()) {
+    problem(what + ": its parent " + info.parent + " has no record");
+  }
+  if (info.chain) {
+    const auto layer = owners.layers.find(*info.chain);
+    if (layer == owners.layers.end()) {
+      problem(what + ": its layer is missing");
+    } else if (layer->second.directory != info.directory) {
+      problem(what + ": names another directory than its layer");
+    }
+    return;
+  }
+  if (!directories_.Exists(info.directory)) {
+    problem(what + ": directory " + std::to_string(info.directory) + " is missing");
+  }
+  const auto [owner, added] = owners.directories.emplace(info.directory, what);
+  if (!added) problem(what + ": its directory belongs to " + owner->second + " too");
+}
+
+Status DiskSnapshotStore::Verify(const std::function<void(const std::string&)>& problem) const {
+  MutexLock lock(mutex_);
+  Owners owners;
+  TRY_STATUS(index_.ScanLayers([&](const std::string& key, const Result<LayerInfo>& layer) {
+    if (!layer.ok()) {
+      problem(layer.status().message());
+      return true;
+    }
+    if (!directories_.Exists(layer->directory)) {
+      problem("layer " + key + ": directory " + std::to_string(layer->directory) + " is missing");
+    }
+    const auto [owner, added] = owners.directories.emplace(layer->directory, "layer " + key);
+    if (!added) problem("layer " + key + ": its directory belongs to " + owner->second + " too");
+    owners.layers.emplace(layer->chain, *layer);
+    return true;
+  }));
+  for (const auto& [chain, layer] : owners.layers) {
+    if (layer.parent_chain && !owners.layers.contains(*layer.parent_chain)) {
+      problem("layer " + chain.ToString() + ": the layer below, " + layer.parent_chain->ToString() +
+              ", is missing");
+    }
+  }
+  TRY_STATUS(index_.ScanSnapshots([&](const std::string& /*name*/, const auto& record) {
+    if (record.ok()) {
+      CheckSnapshot(record->info, owners, problem);
+    } else {
+      problem(record.status().message());
+    }
+    return true;
+  }));
+  std::unordered_set<uint64_t> known(doomed_.begin(), doomed_.end());
+  known.insert(unfinished_.begin(), unfinished_.end());
+  return directories_.Walk([&](const std::filesystem::path& path, std::optional<uint64_t> number) {
+    if (number && (owners.directories.contains(*number) || known.contains(*number))) return;
+    problem(path.string() + ": no record says what it is");
+  });
+}
+
+}  // namespace hearth::store
