@@ -27,7 +27,7 @@ class NativePulls {
     LayerBuilder& builder;
     ChainIndex& chains;
     size_t limit = 64;  // images at once; a further Prepare gets mounts
-    OnPulled on_pulled;
+    OnPulled on_pulled = {};
   };
   explicit NativePulls(Options options) : options_(std::move(options)) {}
 
