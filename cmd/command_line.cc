@@ -144,6 +144,36 @@ void AddTaskId(CLI::App& app, const Shared& common, Run& run) {
   sub->callback([common, args, &run] { run = [=] { return RunTaskId(*common, *args); }; });
 }
 
+void AddInstall(CLI::App& app, const Shared& common, Run& run) {
+  auto args = std::make_shared<InstallArgs>();
+  const auto add_shared = [args](CLI::App* sub) {
+    sub->add_flag("--dry-run", args->dry_run, "print the changes as a diff, write nothing");
+    sub->add_option("--root-prefix", args->root_prefix, "work on the files under DIR instead of /")
+        ->type_name("DIR");
+  };
+  CLI::App* install =
+      Add(app, "install", "configure containerd, the registry hosts and systemd for Hearth",
+          "hearth install --dry-run", common);
+  add_shared(install);
+  install->add_flag("--keep-overlayfs", args->keep_overlayfs,
+                    "let clients still ask for containerd's own snapshotter");
+  install->callback([=, &run] { run = [=] { return RunInstall(*common, *args); }; });
+  CLI::App* uninstall =
+      Add(app, "uninstall", "take back what install wrote", "hearth uninstall --dry-run", common);
+  add_shared(uninstall);
+  uninstall->callback([=, &run] { run = [=] { return RunUninstall(*common, *args); }; });
+}
+
+void AddDoctor(CLI::App& app, const Shared& common, Run& run) {
+  auto args = std::make_shared<DoctorArgs>();
+  CLI::App* sub =
+      Add(app, "doctor", "check the whole installation (exit 1 when something is wrong)",
+          "hearth doctor", common);
+  sub->add_option("--root-prefix", args->root_prefix, "look at the files under DIR instead of /")
+      ->type_name("DIR");
+  sub->callback([=, &run] { run = [=] { return RunDoctor(*common, *args); }; });
+}
+
 // What is wrong with a first word that is no subcommand, "" for one that is.
 std::string UnknownSubcommand(const CLI::App& app, int argc, char** argv) {
   if (argc < 2 || argv[1][0] == '-') return "";
@@ -182,6 +212,8 @@ CommandLine ReadCommandLine(int argc, char** argv) {
   AddGet(app, common, line.run);
   AddStore(app, common, line.run);
   AddTaskId(app, common, line.run);
+  AddInstall(app, common, line.run);
+  AddDoctor(app, common, line.run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {
