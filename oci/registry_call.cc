@@ -97,8 +97,10 @@ std::optional<milliseconds> ParseRetryAfter(std::string_view value, WallTime now
   const std::string text(value);
   const char* rest = ::strptime(text.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &date);
   if (rest == nullptr || *rest != '\0') return std::nullopt;
-  const WallTime at = std::chrono::system_clock::from_time_t(::timegm(&date));
-  return std::max(milliseconds(0), std::chrono::duration_cast<milliseconds>(at - now));
+  // In seconds: a far date does not fit into nanoseconds.
+  const int64_t now_seconds =
+      std::chrono::floor<std::chrono::seconds>(now).time_since_epoch().count();
+  return milliseconds(std::max<int64_t>(0, (::timegm(&date) - now_seconds) * 1000));
 }
 
 RegistryCall::RegistryCall(Registry& registry, const Access& access, std::string method,

@@ -275,6 +275,7 @@ TEST(RetryAfter, SecondsDatesAndNonsense) {
   EXPECT_EQ(ParseRetryAfter("3", now), milliseconds(3000));
   EXPECT_EQ(ParseRetryAfter("Tue, 14 Nov 2023 22:13:25 GMT", now), milliseconds(5000));
   EXPECT_EQ(ParseRetryAfter("Tue, 14 Nov 2023 22:13:00 GMT", now), milliseconds(0));
+  EXPECT_GT(ParseRetryAfter("Fri, 31 Dec 9999 23:59:59 GMT", now), milliseconds(0));
   for (const char* text : {"", "soon", "-1", "1.5", "3 s"}) {
     EXPECT_EQ(ParseRetryAfter(text, now), std::nullopt) << text;
   }
