@@ -15,10 +15,10 @@ using testing::SizeIs;
 constexpr const char* kProgress =
     R"({"event":"progress","reference":"r/a:1","bytes_done":512,"bytes_total":2048,)"
     R"("bytes_per_second":1024,"eta_seconds":62,"layers":[)"
-    R"({"digest":"sha256:aaaaaaaaaaaaaaaaaaaa","size_bytes":1024,"fetched_bytes":1024,"state":"done"},)"
-    R"({"digest":"sha256:bbbbbbbbbbbbbbbbbbbb","size_bytes":1024,"fetched_bytes":256,)"
+    R"({"digest":"sha256:aaaaaaaaaaaaaaaa","size_bytes":1024,"fetched_bytes":1024,"state":"done"},)"
+    R"({"digest":"sha256:bbbbbbbbbbbbbbbb","size_bytes":1024,"fetched_bytes":256,)"
     R"("state":"fetching"},)"
-    R"({"digest":"sha256:cccccccccccccccccccc","size_bytes":10,"fetched_bytes":0,"state":"waiting"}]})";
+    R"({"digest":"sha256:cccccccccccccccc","size_bytes":10,"fetched_bytes":0,"state":"waiting"}]})";
 
 std::string Take(PreheatProgress& progress, const std::string& line) {
   const auto text = progress.Take(line);
