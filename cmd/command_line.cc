@@ -52,6 +52,12 @@ std::function<void(const std::string&)> IntoSeconds(std::chrono::seconds& out) {
   };
 }
 
+void AddNode(CLI::App& app, const Shared& common, Run& run) {
+  CLI::App* sub = Add(app, "node", "the node daemon (root); works alone, without a manager",
+                      "hearth node --set root=/var/lib/hearth", common);
+  sub->callback([=, &run] { run = [=] { return RunNode(*common); }; });
+}
+
 void AddPreheat(CLI::App& app, const Shared& common, Run& run) {
   auto args = std::make_shared<PreheatArgs>();
   CLI::App* sub = Add(app, "preheat", "make images warm on this node",
@@ -207,6 +213,7 @@ CommandLine ReadCommandLine(int argc, char** argv) {
       "config, 3 not there or not warm, 4 partly done, 130 interrupted.");
   auto common = std::make_shared<Common>();
   CommandLine line;
+  AddNode(app, common, line.run);
   AddPreheat(app, common, line.run);
   AddExplain(app, common, line.run);
   AddGet(app, common, line.run);

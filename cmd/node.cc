@@ -169,8 +169,9 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
 
   TimerQueue timers;
   ThreadPool cpu({.name = "cpu", .threads = Cores(), .queue_limit = 65'536});
-  const auto store = TRY(store::Store::Open({.root = config.root, .cpu_pool = cpu}));
-  const auto http = TRY(net::HttpClient::Create({.user_agent = "hearth/" HEARTH_VERSION}));
+  const auto store = TRY(store::Store::Open({.root = config.root, .cpu_pool = cpu, .kv = nullptr}));
+  const auto http = TRY(
+      net::HttpClient::Create({.user_agent = "hearth/" HEARTH_VERSION, .check_address = nullptr}));
   oci::Registry registry(*http, RealClock(), {.host = [&config](const std::string& domain) {
     return HostOf(config, domain);
   }});

@@ -1,0 +1,127 @@
+#include "plugin/chain_index.h"
+
+#include <gtest/gtest.h>
+
+#include "oci/media_type.h"
+#include "plugin/image_for_test.h"
+#include "plugin/scratch_store_for_test.h"
+
+namespace hearth::plugin {
+namespace {
+
+class ChainIndexTest : public ::testing::Test {
+ protected:
+  ChainIndex MakeIndex(size_t max_images = 1024) {
+    return ChainIndex({.blobs = scratch_.store().blobs(),
+                       .kv = scratch_.store().kv(),
+                       .clock = clock_,
+                       .max_images = max_images});
+  }
+  static SeenManifest Seen(const ImageForTest& image, const std::string& authorization = "") {
+    return {.registry = "reg.test:5000",
+            .repository = "lab/app",
+            .authorization = Secret<std::string>(authorization),
+            .digest = image.manifest_digest(),
+            .media_type = std::string(oci::kOciManifest),
+            .body = image.manifest};
+  }
+
+  FakeClock clock_;
+  ScratchStore scratch_;
+};
+
+TEST_F(ChainIndexTest, JoinsManifestAndConfigInEitherOrder) {
+  const ImageForTest image({"one", "two"});
+  {
+    auto index = MakeIndex();
+    index.OnManifest(Seen(image));
+    EXPECT_TRUE(index.Find(image.chain(1), "").empty()) << "the config is not here yet";
+    scratch_.Keep(image.config);
+    const auto found = index.Find(image.chain(1), "");
+    ASSERT_EQ(found.size(), 1u);
+    EXPECT_EQ(found[0].index, 1u);
+    EXPECT_EQ(found[0].image->layers[1].blob.digest, image.layer_digest(1));
+    EXPECT_EQ(found[0].image->ParentChain(1), image.chain(0));
+  }
+  auto index = MakeIndex();
+  index.OnManifest(Seen(image));
+  EXPECT_EQ(index.Find(image.chain(0), "").size(), 1u);
+}
+
+TEST_F(ChainIndexTest, LearnsFromWhatContainerdCommits) {
+  const ImageForTest image({"one"});
+  auto index = MakeIndex();
+  scratch_.Keep(image.manifest);
+  scratch_.Keep(image.config);
+  index.OnCommitted("k8s.io/1/layer-" + image.manifest_digest().ToString(), image.manifest_digest(),
+                    image.manifest.size());
+  EXPECT_TRUE(index.Find(image.chain(0), "").empty()) << "the ref says that it is a layer";
+  index.OnCommitted("k8s.io/1/manifest-" + image.manifest_digest().ToString(),
+                    image.manifest_digest(), image.manifest.size());
+  const auto found = index.Find(image.chain(0), "reg.test/lab/app:v1");
+  ASSERT_EQ(found.size(), 1u);
+  ASSERT_EQ(found[0].origins.size(), 1u) << "the image's name is an origin";
+  EXPECT_EQ(found[0].origins[0].registry, "reg.test");
+  EXPECT_EQ(found[0].origins[0].repository, "lab/app");
+}
+
+TEST_F(ChainIndexTest, CallersCredentialEndsWithItsTime) {
+  const ImageForTest image({"one"});
+  auto index = MakeIndex();
+  scratch_.Keep(image.config);
+  index.OnManifest(Seen(image, "Bearer secret"));
+  auto found = index.Find(image.chain(0), "");
+  ASSERT_EQ(found[0].origins.size(), 1u);
+  EXPECT_EQ(found[0].origins[0].authorization.Reveal(), "Bearer secret");
+  clock_.Advance(std::chrono::minutes(11));
+  found = index.Find(image.chain(0), "");
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_TRUE(found[0].origins.empty());
+}
+
+TEST_F(ChainIndexTest, PreheatedImageIsKnownAfterARestart) {
+  const ImageForTest image({"one", "two"});
+  scratch_.Keep(image.manifest);
+  scratch_.Keep(image.config);
+  const auto layers = JoinLayers(image.manifest_digest(), image.parsed(), image.config);
+  ASSERT_TRUE(layers.ok());
+  ASSERT_TRUE(MakeIndex().Remember(*layers, {"reg.test", "lab/app", {}}).ok());
+  auto restarted = MakeIndex();
+  const auto found = restarted.Find(image.chain(1), "");
+  ASSERT_EQ(found.size(), 1u);
+  ASSERT_EQ(found[0].origins.size(), 1u);
+  EXPECT_EQ(found[0].origins[0].repository, "lab/app");
+}
+
+TEST_F(ChainIndexTest, RejectedCandidateIsNotOfferedAgain) {
+  const ImageForTest image({"one"});
+  auto index = MakeIndex();
+  scratch_.Keep(image.config);
+  index.OnManifest(Seen(image));
+  ASSERT_EQ(index.Find(image.chain(0), "").size(), 1u);
+  index.Reject(image.chain(0), image.manifest_digest());
+  EXPECT_TRUE(index.Find(image.chain(0), "").empty());
+}
+
+TEST_F(ChainIndexTest, ForgetsTheLeastRecentImageBeyondItsLimit) {
+  const ImageForTest first({"one"});
+  const ImageForTest second({"two"});
+  auto index = MakeIndex(1);
+  scratch_.Keep(first.config);
+  scratch_.Keep(second.config);
+  index.OnManifest(Seen(first));
+  ASSERT_EQ(index.Find(first.chain(0), "").size(), 1u);
+  index.OnManifest(Seen(second));
+  EXPECT_TRUE(index.Find(first.chain(0), "").empty());
+  EXPECT_EQ(index.Find(second.chain(0), "").size(), 1u);
+}
+
+TEST_F(ChainIndexTest, ConfigWithAnotherNumberOfLayersIsRefused) {
+  const ImageForTest image({"one", "two"});
+  const ImageForTest other({"one"});
+  EXPECT_EQ(JoinLayers(image.manifest_digest(), image.parsed(), other.config).status().code(),
+            StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace hearth::plugin
