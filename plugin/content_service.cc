@@ -72,11 +72,11 @@ Status ListIngests(const store::IngestStore& ingests, const std::vector<std::str
   });
 }
 
-// All calls in the callback API; Read with messages that we put together ourselves.
+// All calls in the callback API; Read and Write with messages that we take apart ourselves.
 using Base = v1::Content::WithCallbackMethod_Info<v1::Content::WithCallbackMethod_Update<
     v1::Content::WithCallbackMethod_List<v1::Content::WithCallbackMethod_Delete<
         v1::Content::WithRawCallbackMethod_Read<v1::Content::WithCallbackMethod_Status<
-            v1::Content::WithCallbackMethod_ListStatuses<v1::Content::WithCallbackMethod_Write<
+            v1::Content::WithCallbackMethod_ListStatuses<v1::Content::WithRawCallbackMethod_Write<
                 v1::Content::WithCallbackMethod_Abort<v1::Content::Service>>>>>>>>>;
 
 class Service final : public Base {
@@ -142,8 +142,7 @@ class Service final : public Base {
     });
   }
 
-  grpc::ServerBidiReactor<v1::WriteContentRequest, v1::WriteContentResponse>* Write(
-      Context*) override {
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Write(Context*) override {
     return StartWrite(options_);
   }
 

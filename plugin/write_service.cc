@@ -1,9 +1,12 @@
 #include "plugin/write_service.h"
 
+#include <grpcpp/support/slice.h>
+
 #include <string>
 
 #include "containerd/services/content/v1/content.pb.h"
 #include "plugin/worker_service.h"
+#include "plugin/write_message_service.h"
 #include "plugin/write_stream.h"
 
 namespace hearth::plugin {
@@ -11,50 +14,36 @@ namespace hearth::plugin {
 namespace {
 
 namespace v1 = containerd::services::content::v1;
-using Request = v1::WriteContentRequest;
-using Response = v1::WriteContentResponse;
-
 constexpr char kCall[] = "Content.Write";
 
-Result<WriteMessage> ToMessage(const Request& request) {
-  WriteMessage message;
-  switch (request.action()) {
-    case v1::STAT:
-      message.action = WriteMessage::Action::kStat;
-      break;
-    case v1::WRITE:
-      message.action = WriteMessage::Action::kWrite;
-      break;
-    case v1::COMMIT:
-      message.action = WriteMessage::Action::kCommit;
-      break;
-    default:
-      return InvalidArgument("no such write action: " + std::to_string(request.action()));
+v1::WriteAction ToWire(WriteMessage::Action action) {
+  switch (action) {
+    case WriteMessage::Action::kStat:
+      return v1::STAT;
+    case WriteMessage::Action::kWrite:
+      return v1::WRITE;
+    case WriteMessage::Action::kCommit:
+      return v1::COMMIT;
   }
-  if (request.offset() < 0) {
-    return OutOfRange("write at offset " + std::to_string(request.offset()));
-  }
-  message.ref = request.ref();
-  message.total_bytes = request.total() < 0 ? 0 : static_cast<uint64_t>(request.total());
-  message.expected = request.expected();
-  message.offset_bytes = static_cast<uint64_t>(request.offset());
-  message.data = request.data();
-  message.labels = ToMap(request.labels());
-  return message;
+  return v1::STAT;
 }
 
-void ToResponse(const WriteReply& reply, v1::WriteAction action, Response& response) {
-  response.set_action(action);
+grpc::ByteBuffer Serialize(const WriteReply& reply, WriteMessage::Action action) {
+  v1::WriteContentResponse response;
+  response.set_action(ToWire(action));
   ToTimestamp(reply.ingest.started, response.mutable_started_at());
   ToTimestamp(reply.ingest.updated, response.mutable_updated_at());
   response.set_offset(static_cast<int64_t>(reply.ingest.offset_bytes));
   response.set_total(static_cast<int64_t>(reply.ingest.total_bytes));
   response.set_digest(reply.digest);
+  const std::string bytes = response.SerializeAsString();
+  const grpc::Slice slice(bytes);
+  return grpc::ByteBuffer(&slice, 1);
 }
 
 // Strictly in turns: read, handle on a worker, reply, read the next. So all but OnCancel is
 // sequential.
-class WriteReactor final : public grpc::ServerBidiReactor<Request, Response> {
+class WriteReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   explicit WriteReactor(const ContentService::Options& options)
       : workers_(options.workers),
@@ -84,16 +73,18 @@ class WriteReactor final : public grpc::ServerBidiReactor<Request, Response> {
 
  private:
   void Handle() {
-    Result<WriteMessage> message = ToMessage(request_);
+    const Result<WriteMessage> message = ReadWriteMessage(request_);
     if (!message.ok()) return End(message.status());
-    stream_.Handle(*message, [this](Result<WriteReply> reply) { Reply(std::move(reply)); });
+    stream_.Handle(*message, [this, action = message->action](Result<WriteReply> reply) {
+      Reply(action, std::move(reply));
+    });
   }
 
-  void Reply(Result<WriteReply> reply) {
+  void Reply(WriteMessage::Action action, Result<WriteReply> reply) {
     if (!reply.ok()) return End(reply.status());
-    ToResponse(*reply, request_.action(), response_);
+    response_ = Serialize(*reply, action);
     // Up to 16 MiB that an idle stream must not keep.
-    request_ = Request();
+    request_.Clear();
     if (reply->last) {
       StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
     } else {
@@ -120,13 +111,14 @@ class WriteReactor final : public grpc::ServerBidiReactor<Request, Response> {
   ThreadPool& workers_;
   ContentObserver* const observer_;
   WriteStream stream_;
-  Request request_;
-  Response response_;
+  grpc::ByteBuffer request_;
+  grpc::ByteBuffer response_;
 };
 
 }  // namespace
 
-grpc::ServerBidiReactor<Request, Response>* StartWrite(const ContentService::Options& options) {
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StartWrite(
+    const ContentService::Options& options) {
   return new WriteReactor(options);
 }
 

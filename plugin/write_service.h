@@ -1,20 +1,17 @@
 // One Content.Write call: carries messages to a WriteStream and replies back. A stream that waits
 // for its client holds no thread.
+//
+// For content_service.cc.
 #pragma once
 
+#include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
 #include "plugin/content_service.h"
 
-namespace containerd::services::content::v1 {
-class WriteContentRequest;
-class WriteContentResponse;
-}  // namespace containerd::services::content::v1
-
 namespace hearth::plugin {
 
-grpc::ServerBidiReactor<containerd::services::content::v1::WriteContentRequest,
-                        containerd::services::content::v1::WriteContentResponse>*
-StartWrite(const ContentService::Options& options);
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StartWrite(
+    const ContentService::Options& options);
 
 }  // namespace hearth::plugin

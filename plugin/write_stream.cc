@@ -13,6 +13,7 @@ namespace {
 // Clients reopen a ref right after they let go of it, and half-closes travel; longer would stall
 // containerd, which holds its database lock meanwhile.
 constexpr auto kBusyRefWait = std::chrono::milliseconds(50);
+constexpr size_t kAppendBytes = 256 << 10;
 
 }  // namespace
 
@@ -149,8 +150,26 @@ Status WriteStream::Append(const WriteMessage& message) {
                       ", the next byte is " + std::to_string(end));
   }
   if (message.offset_bytes == 0 && end > 0) TRY_STATUS(ingest_->Truncate());
-  if (message.data.empty()) return OkStatus();
-  return ingest_->Append(message.data);
+  return AppendAll(message.data);
+}
+
+// gRPC hands out many small pieces: the store gets fewer, larger ones.
+Status WriteStream::AppendAll(const std::vector<std::span<const char>>& data) {
+  std::string buffer;
+  for (const std::span<const char> piece : data) {
+    if (!buffer.empty() && buffer.size() + piece.size() > kAppendBytes) {
+      TRY_STATUS(ingest_->Append(buffer));
+      buffer.clear();
+    }
+    if (piece.size() >= kAppendBytes) {
+      TRY_STATUS(ingest_->Append(piece));
+    } else {
+      if (buffer.capacity() < kAppendBytes && data.size() > 1) buffer.reserve(kAppendBytes);
+      buffer.append(piece.data(), piece.size());
+    }
+  }
+  if (buffer.empty()) return OkStatus();
+  return ingest_->Append(buffer);
 }
 
 Result<WriteReply> WriteStream::Write(const WriteMessage& message) {

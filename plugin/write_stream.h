@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/digest.h"
 #include "base/status.h"
@@ -27,7 +28,7 @@ struct WriteMessage {
   uint64_t total_bytes = 0;  // 0 = not said
   std::string expected{};    // "" = not said
   uint64_t offset_bytes = 0;
-  std::span<const char> data{};  // lives until `done`
+  std::vector<std::span<const char>> data{};  // one after the other; live until `done`
   std::map<std::string, std::string> labels{};
 };
 
@@ -77,6 +78,7 @@ class WriteStream {
   Result<WriteReply> Commit(const WriteMessage& message);
   Result<WriteReply> CommitWhole(const WriteMessage& message);
   Status Append(const WriteMessage& message);
+  Status AppendAll(const std::vector<std::span<const char>>& data);
 
   const Options options_;
   // The message in hand's.

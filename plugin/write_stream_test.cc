@@ -53,7 +53,7 @@ class WriteStreamTest : public testing::Test {
     return {.ref = std::move(ref), .total_bytes = total};
   }
   static WriteMessage Write(uint64_t offset, std::span<const char> data) {
-    return {.action = Action::kWrite, .offset_bytes = offset, .data = data};
+    return {.action = Action::kWrite, .offset_bytes = offset, .data = {data}};
   }
   static WriteMessage Commit(uint64_t offset, uint64_t total, std::string expected = "") {
     return {.action = Action::kCommit,
@@ -122,7 +122,7 @@ TEST_F(WriteStreamTest, CommitTakesDataAndLabels) {
   auto stream = NewStream();
   WriteMessage commit = Commit(0, 3);
   commit.ref = "r";
-  commit.data = std::span<const char>("abc", 3);
+  commit.data = {std::span<const char>("a", 1), std::span<const char>("bc", 2)};
   commit.labels = {{"k", "v"}};
   ASSERT_TRUE(Ask(*stream, commit).ok());
   EXPECT_EQ(blobs_->Info(Digest::Of("abc"))->labels.at("k"), "v");
