@@ -7,6 +7,7 @@
 #include <string>
 
 #include "containerd/services/content/v1/content.grpc.pb.h"
+#include "plugin/file_cache.h"
 #include "plugin/filter.h"
 #include "plugin/label_mask.h"
 #include "plugin/read_service.h"
@@ -63,6 +64,7 @@ Status ListIngests(const store::IngestStore& ingests, const std::vector<std::str
                    v1::ListStatusesResponse* response) {
   const Filter filter = TRY(Filter::Parse(expressions));
   return ingests.List([&](const store::IngestInfo& ingest) {
+    if (IsFileIngest(ingest.ref)) return true;
     auto fields = [&ingest](const FieldPath& path) -> std::optional<std::string> {
       if (path[0] == "ref") return ingest.ref;
       return std::nullopt;

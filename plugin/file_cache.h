@@ -13,6 +13,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 
 #include "base/digest.h"
 #include "base/status.h"
@@ -43,6 +44,11 @@ struct FileProgress {
   uint64_t present_bytes = 0;
   std::optional<uint64_t> total_bytes;
 };
+
+inline constexpr std::string_view kFileIngestPrefix = "file/";  // then the task ID
+// Whether the ingest is one of ours; containerd, whose garbage collection aborts what it does not
+// know, must not see those.
+bool IsFileIngest(std::string_view ref);
 
 class FileCache {
  public:

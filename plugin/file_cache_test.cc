@@ -203,6 +203,12 @@ TEST_F(FileCacheTest, NextGetResumesWhatAFailedOneLeft) {
   });
   EXPECT_EQ(Get(server_->url() + "/f").status().code(), StatusCode::kUnavailable);
   EXPECT_EQ(Ingests(), 1);
+  EXPECT_TRUE(store_->ingests()
+                  .List([](const store::IngestInfo& ingest) {
+                    EXPECT_TRUE(IsFileIngest(ingest.ref)) << ingest.ref;
+                    return true;
+                  })
+                  .ok());
   broken = false;
   const auto file = Get(server_->url() + "/f");
   ASSERT_TRUE(file.ok()) << file.status();
@@ -298,6 +304,13 @@ TEST_F(FileCacheTest, StopLeavesThePartForTheNextCall) {
       stop.get_token());
   EXPECT_EQ(file.status().code(), StatusCode::kCancelled) << file.status();
   EXPECT_EQ(Ingests(), 1);
+}
+
+TEST(FileIngest, IsNoneOfContainerds) {
+  EXPECT_TRUE(IsFileIngest("file/" + std::string(64, 'a')));
+  EXPECT_FALSE(IsFileIngest("file/" + std::string(63, 'a')));
+  EXPECT_FALSE(IsFileIngest("file/12/layer-sha256:" + std::string(64, 'a')));
+  EXPECT_FALSE(IsFileIngest("k8s.io/1/file/" + std::string(64, 'a')));
 }
 
 TEST(FileVersion, MatchesByETagElseByDateAndSize) {

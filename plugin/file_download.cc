@@ -117,7 +117,8 @@ Status FileDownload::SaveTask(kv::Sync sync) {
 Status FileDownload::Hold() {
   while (!ingest_) {
     if (stop_.stop_requested()) return Cancelled("waiting for another download of the same file");
-    auto held = options_.ingests.Open("file/" + result_.task_id, 0, Deadline::After(kHoldWait));
+    auto held = options_.ingests.Open(std::string(kFileIngestPrefix) + result_.task_id, 0,
+                                      Deadline::After(kHoldWait));
     if (held.ok()) {
       ingest_ = *std::move(held);
     } else if (held.status().code() != StatusCode::kUnavailable) {
