@@ -52,7 +52,11 @@ Status CopyAttributes(const LayerRoot::Place& from, const struct stat& info,
   }
   TRY_STATUS(
       CopyXattrs(LayerRoot::ProcPath(from.fd(), from.base), LayerRoot::ProcPath(to.fd(), to.base)));
-  const timespec times[2] = {info.st_atim, info.st_mtim};
+  // With anything made in it since, the directory's own time is the unpack's, there as here.
+  std::error_code error;
+  const bool empty = std::filesystem::is_empty(LayerRoot::ProcPath(to.fd(), to.base), error);
+  if (error) return ErrnoStatus(error.value(), "list " + to.path());
+  const timespec times[2] = {info.st_atim, empty ? info.st_mtim : timespec{0, UTIME_OMIT}};
   if (!only_xattrs && ::utimensat(to.fd(), base, times, AT_SYMLINK_NOFOLLOW) < 0) {
     return ErrnoStatus(errno, "set times of " + to.path());
   }

@@ -71,9 +71,9 @@ struct Unpacked {
 // or window too large; kCancelled: `stop`. After an error the caller removes the root.
 Result<Unpacked> Unpack(ByteSource& source, const UnpackOptions& options, std::stop_token stop);
 
-// Gives each implied directory (in order) mode, owner, xattrs and modification time that overlayfs
-// and containerd would have given it, from the first layer in `lower` (top first) that has it;
-// where none has it, 0755 root. To be called before the layer is shown, when all lower layers are
+// Gives each implied directory (in order) mode, owner and xattrs that containerd would have given
+// it, from the first layer in `lower` (top first) that has it; where none has it, 0755 root. Its
+// modification time comes from there too while nothing lies in it, else it is that of the unpack. To be called before the layer is shown, when all lower layers are
 // whole.
 Status ResolveImpliedDirectories(const std::filesystem::path& root,
                                  const std::vector<std::filesystem::path>& lower,

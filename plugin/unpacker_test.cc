@@ -439,6 +439,8 @@ TEST_F(UnpackTest, ImpliedDirectoriesLookLikeTheLowerLayers) {
   ::setxattr((low / "var").c_str(), "user.b", "2", 1, 0);
   const timespec times[2] = {{1'500'000'000, 7}, {1'500'000'000, 8}};
   ::utimensat(AT_FDCWD, (low / "var/lib").c_str(), times, 0);
+  std::filesystem::create_directory(low / "opaque");
+  ::utimensat(AT_FDCWD, (low / "opaque").c_str(), times, 0);
   ASSERT_EQ(::mknod((top / "gone").c_str(), S_IFCHR, 0), 0);
   std::filesystem::create_directory(low / "gone");
   ::chmod((low / "gone").c_str(), 0700);
@@ -449,18 +451,21 @@ TEST_F(UnpackTest, ImpliedDirectoriesLookLikeTheLowerLayers) {
                               .File("var/lib/f")
                               .File("gone/f")
                               .File("new/f")
+                              .File("opaque/.wh..wh..opq")
                               .Directory("var", 0750)
                               .End();
   const auto unpacked = UnpackBytes(tar, /*bottom=*/false, {top, low});
   ASSERT_TRUE(unpacked.ok()) << unpacked.status();
   EXPECT_THAT(unpacked->implied_directories,
-              ElementsAre("etc", "etc/opt", "gone", "new", "var/", "var/lib"));
+              ElementsAre("etc", "etc/opt", "gone", "new", "opaque", "var/", "var/lib"));
   EXPECT_EQ(Describe(root_ / "etc"), "d 711 11:12 user.a=31");
   EXPECT_EQ(Describe(root_ / "var"), "d 750 0:0 user.b=32");
   EXPECT_EQ(Describe(root_ / "var/lib"), "d 2770 0:0");
   EXPECT_EQ(Describe(root_ / "gone"), "d 755 0:0");
   EXPECT_EQ(Describe(root_ / "new"), "d 755 0:0");
-  EXPECT_EQ(MtimeOf(root_ / "var/lib").tv_nsec, 8);
+  EXPECT_GT(MtimeOf(root_ / "var/lib").tv_sec, 1'600'000'000);  // a file was made in it
+  EXPECT_EQ(MtimeOf(root_ / "opaque").tv_sec, 1'500'000'000);
+  EXPECT_EQ(MtimeOf(root_ / "opaque").tv_nsec, 8);
   EXPECT_EQ(MtimeOf(root_ / "var").tv_sec, 1'600'000'000);
 
   // Again is the same: the caller may have to repeat it after a crash.
