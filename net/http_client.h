@@ -52,8 +52,9 @@ class HttpTransferHandler {
   // Body bytes. kPause: they were not taken and come again after HttpTransfer::Resume(). An error
   // ends the transfer with that status.
   virtual Result<Flow> OnData(std::string_view data) = 0;
-  // Exactly once, last. OK = the whole body arrived as announced. kUnavailable: connection, stall
-  // or truncation; kCancelled: Cancel() or the stop token; kPermissionDenied: address refused.
+  // Exactly once, last. OK = the whole body arrived as announced (one with neither length nor
+  // chunks ends wherever the connection ends). kUnavailable: connection, stall or truncation;
+  // kCancelled: Cancel() or the stop token; kPermissionDenied: address refused.
   virtual void OnDone(const Status& status) = 0;
 };
 

@@ -70,8 +70,16 @@ class RawServer {
   // `serve` has one connection, on its own thread, which is closed when it returns. `request` is
   // the request's head as it came.
   using Serve = std::function<void(int fd, const std::string& request)>;
+  struct Raw {};  // nothing is read before `serve`
 
-  explicit RawServer(Serve serve) : serve_(std::move(serve)) {
+  explicit RawServer(Serve serve)
+      : RawServer(
+            [serve = std::move(serve)](int fd) {
+              const std::string request = ReadUntil(fd, "\r\n\r\n");
+              if (!request.empty()) serve(fd, request);
+            },
+            Raw{}) {}
+  RawServer(std::function<void(int fd)> serve, Raw) : serve_(std::move(serve)) {
     listener_ = Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -102,14 +110,11 @@ class RawServer {
       const int fd = ::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC);
       if (fd < 0) return;
       ++accepted_;
-      connections_.emplace_back([this, connection = Fd(fd)] {
-        const std::string request = ReadUntil(connection.get(), "\r\n\r\n");
-        if (!request.empty()) serve_(connection.get(), request);
-      });
+      connections_.emplace_back([this, connection = Fd(fd)] { serve_(connection.get()); });
     }
   }
 
-  const Serve serve_;
+  const std::function<void(int fd)> serve_;
   Fd listener_;
   uint16_t port_ = 0;
   std::atomic<int> accepted_ = 0;
