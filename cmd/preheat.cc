@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -67,7 +68,11 @@ int Finish(const Common& common, const PreheatProgress& progress, bool interrupt
   }
   const size_t done = progress.Count(ImageProgress::State::kDone);
   if (done == progress.images().size()) return kDone;
-  return done > 0 ? kPartlyDone : kFailed;
+  if (done > 0) return kPartlyDone;
+  const bool wrong_use =
+      std::all_of(progress.images().begin(), progress.images().end(),
+                  [](const ImageProgress& image) { return image.code == "invalid_argument"; });
+  return wrong_use ? kWrongUse : kFailed;
 }
 
 }  // namespace
