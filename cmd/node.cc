@@ -103,8 +103,10 @@ struct ContainerdSide {
   ContainerdSide(const config::ContainerdConfig& config, store::Store& store) {
     if (config.address.empty()) return;
     client = plugin::ContainerdClient::Create({.address = config.address});
-    registrar = std::make_unique<plugin::Registrar>(plugin::Registrar::Options{
-        .containerd = *client, .containerd_namespace = config.containerd_namespace});
+    registrar = std::make_unique<plugin::Registrar>(
+        plugin::Registrar::Options{.containerd = *client,
+                                   .blobs = store.blobs(),
+                                   .containerd_namespace = config.containerd_namespace});
     watch = std::make_unique<plugin::ContainerdWatch>(
         plugin::ContainerdWatch::Options{.containerd = *client, .store = store});
   }
@@ -183,13 +185,7 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
        }});
   plugin::ChainIndex chains({.blobs = store->blobs(), .kv = store->kv()});
   ContainerdSide containerd(config.containerd, *store);
-  plugin::NativePulls pulls(
-      {.builder = builder,
-       .chains = chains,
-       .on_pulled = [&containerd](const std::string& ns,
-                                  std::shared_ptr<const plugin::ImageLayers> image) {
-         if (containerd.registrar) containerd.registrar->AdoptLayersSoon(ns, std::move(image));
-       }});
+  plugin::NativePulls pulls({.builder = builder, .chains = chains});
   ThreadPool service_workers(
       {.name = "services", .threads = kServiceThreads, .queue_limit = 65'536});
   plugin::OverlaySnapshotter snapshotter(
@@ -199,6 +195,10 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
        .chains = &chains,
        .builder = &builder,
        .pulls = &pulls,
+       .on_adopted =
+           [&containerd](const std::string& ns, const store::LayerInfo& layer) {
+             if (containerd.registrar) containerd.registrar->AdoptBlobSoon(ns, layer);
+           },
        .prepare_wait =
            std::chrono::duration_cast<std::chrono::milliseconds>(config.containerd.prepare_wait)});
 

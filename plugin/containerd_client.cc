@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "base/units.h"
 #include "containerd/services/content/v1/content.grpc.pb.h"
 #include "containerd/services/images/v1/images.grpc.pb.h"
 #include "containerd/services/introspection/v1/introspection.grpc.pb.h"
@@ -54,6 +55,7 @@ class GrpcContainerdClient final : public ContainerdClient {
   Result<ContainerdServer> Server() override {
     grpc::ClientContext context;
     Begin(context, "", "");
+    context.set_wait_for_ready(false);  // it is asked again and again
     introspection::ServerResponse response;
     TRY_STATUS(Ended(introspection_->Server(&context, {}, &response), "server"));
     return ContainerdServer{response.uuid(), response.pid(), response.pidns()};
@@ -241,13 +243,19 @@ class GrpcContainerdClient final : public ContainerdClient {
  private:
   void Begin(grpc::ClientContext& context, const std::string& ns, const std::string& lease) const {
     context.set_deadline(std::chrono::system_clock::now() + options_.timeout);
+    // A containerd that restarts is back within seconds; a call need not fail meanwhile.
+    context.set_wait_for_ready(true);
     if (!ns.empty()) context.AddMetadata(kNamespaceHeader, ns);
     if (!lease.empty()) context.AddMetadata(kLeaseHeader, lease);
   }
 
-  Status Ended(const grpc::Status& status, std::string_view what) const {
-    return net::FromGrpc(status).Annotate("containerd at " + options_.address + ": " +
-                                          std::string(what));
+  Status Ended(const grpc::Status& grpc_status, std::string_view what) const {
+    Status status = net::FromGrpc(grpc_status);
+    if (status.code() == StatusCode::kDeadlineExceeded) {
+      status = Unavailable("no answer within " + FormatDuration(options_.timeout) +
+                           " (is containerd running?)");
+    }
+    return status.Annotate("containerd at " + options_.address + ": " + std::string(what));
   }
 
   Result<bool> Exists(const grpc::Status& grpc_status, std::string_view what) const {

@@ -61,8 +61,8 @@ class LayerBuilder {
   struct Options {
     store::Store& store;
     p2p::Swarm& swarm;
-    size_t workers = 2;                  // layers that unpack at once
-    size_t queue_limit = 4096;           // builds that wait for a worker
+    size_t workers = 2;                       // layers that unpack at once
+    size_t queue_limit = 4096;                // builds that wait for a worker
     std::function<void()> on_committed = {};  // after each layer; must not block
   };
   explicit LayerBuilder(Options options);

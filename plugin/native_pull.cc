@@ -24,7 +24,6 @@ Result<std::shared_ptr<LayerBuild>> NativePulls::Start(const std::string& contai
     }
   }
   pull = std::make_shared<Pull>();
-  pull->containerd_namespace = containerd_namespace;
   pull->image = candidate.image;
   for (size_t i = candidate.index; i < image.layers.size(); ++i) {
     const ImageLayer& layer = image.layers[i];
@@ -72,10 +71,6 @@ void NativePulls::OnLayerEnded(const std::string& key, const std::shared_ptr<Pul
       pulls_.erase(entry);
     }
   }
-  for (const auto& build : ended) {
-    if (!build->status().ok()) return;
-  }
-  if (options_.on_pulled) options_.on_pulled(pull->containerd_namespace, pull->image);
 }
 
 }  // namespace hearth::plugin

@@ -20,16 +20,12 @@ namespace hearth::plugin {
 
 class NativePulls {
  public:
-  // Called on a worker when all layers from `first` on are there, with containerd's namespace.
-  using OnPulled = std::function<void(const std::string& containerd_namespace,
-                                      std::shared_ptr<const ImageLayers> image)>;
   struct Options {
     LayerBuilder& builder;
     ChainIndex& chains;
     size_t limit = 64;  // images at once; a further Prepare gets mounts
-    OnPulled on_pulled = {};
   };
-  explicit NativePulls(Options options) : options_(std::move(options)) {}
+  explicit NativePulls(Options options) : options_(options) {}
 
   // The build of layer `candidate.index`; the layers above are begun too. Errors: kUnavailable
   // without an origin, kResourceExhausted at the limit, and those of LayerBuilder::Build.
@@ -38,7 +34,6 @@ class NativePulls {
 
  private:
   struct Pull {
-    std::string containerd_namespace;
     std::shared_ptr<const ImageLayers> image;
     std::vector<std::shared_ptr<LayerBuild>> builds;
     size_t left = 0;

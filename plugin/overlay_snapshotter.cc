@@ -72,7 +72,7 @@ std::vector<std::filesystem::path> SplitLowers(std::string_view list) {
 
 }  // namespace
 
-OverlaySnapshotter::OverlaySnapshotter(Options options) : options_(options) {
+OverlaySnapshotter::OverlaySnapshotter(Options options) : options_(std::move(options)) {
   MutexLock lock(mutex_);
   const Status listed = options_.store.snapshots().List([&](const store::SnapshotInfo& info) {
     if (info.kind == store::SnapshotKind::kActive) actives_[info.directory] = info.name;
@@ -138,12 +138,21 @@ void OverlaySnapshotter::Prepare(PrepareRequest request, std::stop_token stop,
 Status OverlaySnapshotter::AnswerFromLayer(const PrepareRequest& request) {
   auto& snapshots = options_.store.snapshots();
   const std::string ref = LabelOr(request.labels, store::kSnapshotRefLabel);
-  if (snapshots.FindByRef(ref, request.parent, NamespacePrefix(request.key)).ok()) {
+  const auto found = snapshots.FindByRef(ref, request.parent, NamespacePrefix(request.key));
+  if (found.ok()) {
+    if (found->chain) Adopted(request, *found->chain);
     return AlreadyExists("snapshot " + ref);
   }
   const Digest chain = TRY(Digest::Parse(ref));
   TRY_STATUS(snapshots.Alias(chain, request.parent));
+  Adopted(request, chain);
   return AlreadyExists("snapshot " + ref);
+}
+
+void OverlaySnapshotter::Adopted(const PrepareRequest& request, const Digest& chain) {
+  if (!options_.on_adopted) return;
+  const auto layer = options_.store.snapshots().FindLayer(chain);
+  if (layer.ok()) options_.on_adopted(request.key.substr(0, request.key.find('/')), *layer);
 }
 
 std::shared_ptr<LayerBuild> OverlaySnapshotter::StartPull(const PrepareRequest& request) {

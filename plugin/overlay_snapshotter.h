@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -25,6 +26,10 @@ class OverlaySnapshotter final : public Snapshotter {
     ChainIndex* chains = nullptr;  // these three null = never pull natively
     LayerBuilder* builder = nullptr;
     NativePulls* pulls = nullptr;
+    // A snapshot of ours was given to a containerd namespace without its blob passing through
+    // containerd. On a worker; must not block.
+    std::function<void(const std::string& containerd_namespace, const store::LayerInfo& layer)>
+        on_adopted = {};
     // containerd holds a lock of its snapshots across Prepare; beyond this it gets mounts.
     std::chrono::milliseconds prepare_wait{5000};
   };
@@ -49,6 +54,7 @@ class OverlaySnapshotter final : public Snapshotter {
  private:
   // The alias of a layer that is here, as kAlreadyExists; another error when there is none.
   Status AnswerFromLayer(const PrepareRequest& request);
+  void Adopted(const PrepareRequest& request, const Digest& chain);
   // A build of the layer that `request` asks for; null when we cannot or must not pull it.
   std::shared_ptr<LayerBuild> StartPull(const PrepareRequest& request);
   Result<std::vector<Mount>> CreateActive(const PrepareRequest& request);

@@ -127,7 +127,8 @@ TEST_F(OverlaySnapshotterTest, CommitOfContainerdsOwnUnpackKeepsItsFiles) {
   std::ofstream((*mounts)[0].source + "/made") << "by containerd";
   const store::Labels labels{{store::kSnapshotRefLabel, Digest::Of("own").ToString()}};
   ASSERT_TRUE(snapshotter_.Commit("k8s.io/2/own", "k8s.io/1/extract", labels).ok());
-  const auto view = snapshotter_.View({.key = "k8s.io/3/view", .parent = "k8s.io/2/own", .labels = {}});
+  const auto view =
+      snapshotter_.View({.key = "k8s.io/3/view", .parent = "k8s.io/2/own", .labels = {}});
   ASSERT_TRUE(view.ok());
   EXPECT_EQ((*view)[0].options, (std::vector<std::string>{"ro", "rbind"}));
   EXPECT_EQ(Slurp((*view)[0].source + "/made"), "by containerd");
@@ -200,7 +201,8 @@ TEST_F(ImpatientSnapshotterTest, SlowLayerGetsMountsAndCommitTakesOurs) {
   const auto committed = snapshotter_.Stat("k8s.io/2/layer");
   ASSERT_TRUE(committed.ok());
   EXPECT_EQ(committed->chain, image.chain(0));
-  const auto view = snapshotter_.View({.key = "k8s.io/3/view", .parent = "k8s.io/2/layer", .labels = {}});
+  const auto view =
+      snapshotter_.View({.key = "k8s.io/3/view", .parent = "k8s.io/2/layer", .labels = {}});
   EXPECT_EQ(Slurp((*view)[0].source + "/file"), "one");
 }
 

@@ -131,26 +131,54 @@ Status Registrar::Register(const ResolvedImage& image, const std::vector<ImageLa
   return status;
 }
 
-void Registrar::AdoptLayersSoon(const std::string& containerd_namespace,
-                                std::shared_ptr<const ImageLayers> image) {
-  const Status queued = worker_.Submit([this, containerd_namespace, image = std::move(image)] {
-    if (stop_.stop_requested()) return;
-    const auto adopt = [&]() -> Status {
-      const std::string lease =
-          TRY(options_.containerd.CreateLease(containerd_namespace, kLeaseLife));
-      for (const auto& layer : image->layers) {
-        TRY_STATUS(options_.containerd.AdoptContent(containerd_namespace, lease,
-                                                    Layer(layer.blob, layer.diff_id)));
-      }
-      // The lease stays until it expires: the pull under way has yet to label its manifest.
-      return OkStatus();
-    };
-    if (const Status status = adopt(); !status.ok()) {
-      LOG_WARNING("layer blobs not adopted; export and push of this image will miss them",
-                  {{"manifest", image->manifest.ToString()}, {"error", status}});
-    }
-  });
+void Registrar::AdoptBlobSoon(const std::string& containerd_namespace,
+                              const store::LayerInfo& layer) {
+  bool first = false;
+  {
+    MutexLock lock(mutex_);
+    if (waiting_.size() >= options_.queue_limit) return;  // each pull of it tries again
+    first = waiting_.empty();
+    waiting_.push_back({containerd_namespace, layer.blob, layer.diff_id});
+  }
+  if (!first) return;
+  const Status queued = worker_.Submit([this] { AdoptWaiting(); });
   if (!queued.ok()) LOG_WARNING("layer blobs not adopted", {{"error", queued}});
+}
+
+void Registrar::AdoptWaiting() {
+  std::vector<BlobToAdopt> batch;
+  {
+    MutexLock lock(mutex_);
+    batch.swap(waiting_);
+  }
+  std::map<std::string, std::string> leases;
+  for (const auto& adopt : batch) {
+    if (stop_.stop_requested()) return;
+    auto& lease = leases[adopt.containerd_namespace];
+    // It stays until it expires: the pull under way has yet to label its manifest.
+    if (lease.empty()) {
+      auto made = options_.containerd.CreateLease(adopt.containerd_namespace, kLeaseLife);
+      if (made.ok()) lease = std::move(*made);
+    }
+    if (const Status status = AdoptBlob(adopt, lease); !status.ok()) {
+      LOG_WARNING("layer blob not adopted: check, export and push of its image will miss it",
+                  {{"blob", adopt.blob.ToString()},
+                   {"namespace", adopt.containerd_namespace},
+                   {"error", status}});
+    }
+  }
+}
+
+Status Registrar::AdoptBlob(const BlobToAdopt& adopt, const std::string& lease) {
+  if (lease.empty()) return Unavailable("containerd gave no lease");
+  if (TRY(options_.containerd.HasContent(adopt.containerd_namespace, adopt.blob))) {
+    return OkStatus();
+  }
+  oci::Descriptor blob;
+  blob.digest = adopt.blob;
+  blob.size_bytes = TRY(options_.blobs.Info(adopt.blob)).size_bytes;
+  return options_.containerd.AdoptContent(adopt.containerd_namespace, lease,
+                                          Layer(blob, adopt.diff_id));
 }
 
 }  // namespace hearth::plugin

@@ -12,6 +12,7 @@
 #include "plugin/chain_index.h"
 #include "plugin/containerd_client.h"
 #include "plugin/image_resolver.h"
+#include "store/store.h"
 
 namespace hearth::plugin {
 
@@ -19,9 +20,10 @@ class Registrar {
  public:
   struct Options {
     ContainerdClient& containerd;
+    store::BlobStore& blobs;
     std::string containerd_namespace = "k8s.io";
     std::string snapshotter = "hearth";
-    size_t queue_limit = 256;  // adoptions that wait
+    size_t queue_limit = 4096;  // adoptions that wait
   };
   explicit Registrar(Options options);
   ~Registrar();
@@ -33,9 +35,9 @@ class Registrar {
   // Everything must be in our store already. A lease guards it until the record exists.
   Status Register(const ResolvedImage& image, const std::vector<ImageLayers>& images,
                   std::stop_token stop);
-  // Adopts the layer blobs of a pull that containerd did not do itself, later, on a thread of ours.
-  void AdoptLayersSoon(const std::string& containerd_namespace,
-                       std::shared_ptr<const ImageLayers> image);
+  // Adopts the blob of a layer that containerd did not fetch itself, so that check, export and push
+  // find it. Later, on a thread of ours: its snapshot's Prepare has yet to be answered.
+  void AdoptBlobSoon(const std::string& containerd_namespace, const store::LayerInfo& layer);
   // Drops what waits and joins. Idempotent.
   void Stop();
 
@@ -44,8 +46,19 @@ class Registrar {
                         const std::string& lease);
   Status AdoptSnapshots(const ImageLayers& image, const std::string& lease);
 
+  struct BlobToAdopt {
+    std::string containerd_namespace;
+    Digest blob;
+    Digest diff_id;
+  };
+  // Takes all that wait and adopts them, one lease for each namespace.
+  void AdoptWaiting();
+  Status AdoptBlob(const BlobToAdopt& adopt, const std::string& lease);
+
   const Options options_;
   std::stop_source stop_;
+  Mutex mutex_;
+  std::vector<BlobToAdopt> waiting_ GUARDED_BY(mutex_);
   ThreadPool worker_;
 };
 

@@ -73,8 +73,8 @@ Result<Unpacked> Unpack(ByteSource& source, const UnpackOptions& options, std::s
 
 // Gives each implied directory (in order) mode, owner and xattrs that containerd would have given
 // it, from the first layer in `lower` (top first) that has it; where none has it, 0755 root. Its
-// modification time comes from there too while nothing lies in it, else it is that of the unpack. To be called before the layer is shown, when all lower layers are
-// whole.
+// modification time comes from there too while nothing lies in it, else it is that of the unpack.
+// To be called before the layer is shown, when all lower layers are whole.
 Status ResolveImpliedDirectories(const std::filesystem::path& root,
                                  const std::vector<std::filesystem::path>& lower,
                                  const std::vector<std::string>& implied_directories);
