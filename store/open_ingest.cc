@@ -219,6 +219,7 @@ Status OpenIngest::Abandon() {
 Status OpenIngest::Finish() {
   const Status ended = store_.End(*this, record());
   MarkEnded();
+  file_.Reset();  // frees the space
   return ended;
 }
 

@@ -26,7 +26,7 @@ class Store {
     ThreadPool& cpu_pool;
     const Clock& clock = RealClock();
     Disk& disk = RealDisk();
-    std::unique_ptr<kv::Kv> kv;  // null = RocksDB under root/index
+    std::unique_ptr<kv::Kv> kv = nullptr;  // null = RocksDB under root/index
   };
   // Locks the root (kFailedPrecondition names the other process), checks the store's version
   // (kFailedPrecondition for a newer one), opens and sweeps.
