@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "base/file.h"
 
@@ -17,7 +19,10 @@ class Scratch {
     CHECK(::mkdtemp(path.data()) != nullptr);
     path_ = path;
   }
-  ~Scratch() { (void)RemoveTree(path_); }
+  ~Scratch() {
+    (void)::umount(path_.c_str());
+    (void)RemoveTree(path_);
+  }
   const std::filesystem::path& path() const { return path_; }
 
  private:
@@ -140,6 +145,36 @@ TEST(RocksKvTest, SecondOpenIsRefused) {
   auto kv = OpenRocksKv({.directory = scratch.path() / "index"}).value();
   const Status second = OpenRocksKv({.directory = scratch.path() / "index"}).status();
   EXPECT_EQ(second.code(), StatusCode::kFailedPrecondition) << second;
+}
+
+TEST(RocksKvTest, WorksAgainWhenAFullDiskHasRoom) {
+  Scratch scratch;
+  if (::mount("tmpfs", scratch.path().c_str(), "tmpfs", 0, "size=24m") != 0) {
+    GTEST_SKIP() << "cannot mount a tmpfs here";
+  }
+  {
+    const auto ballast = scratch.path() / "ballast";
+    std::ofstream(ballast) << std::string(12 << 20, 'x');
+    auto kv = OpenRocksKv({.directory = scratch.path() / "index"}).value();
+    ASSERT_TRUE(kv->Put(Family::kBlobs, "before", "1", Sync::kYes).ok());
+    const std::string value(1 << 20, 'v');
+    Status full;
+    for (int i = 0; i < 50 && full.ok(); ++i) {
+      full = kv->Put(Family::kTasks, std::to_string(i), value, Sync::kNo);
+    }
+    EXPECT_EQ(full.code(), StatusCode::kResourceExhausted) << full;
+    EXPECT_EQ(*kv->Get(Family::kBlobs, "before"), "1") << "reads go on";
+    EXPECT_EQ(kv->Put(Family::kBlobs, "during", value, Sync::kYes).code(),
+              StatusCode::kResourceExhausted);
+    std::filesystem::remove(ballast);
+    const Status after = kv->Put(Family::kBlobs, "after", "2", Sync::kYes);
+    EXPECT_TRUE(after.ok()) << after;
+    kv.reset();
+    kv = OpenRocksKv({.directory = scratch.path() / "index"}).value();
+    EXPECT_EQ(*kv->Get(Family::kBlobs, "before"), "1");
+    EXPECT_EQ(*kv->Get(Family::kBlobs, "after"), "2");
+    EXPECT_EQ(*kv->Get(Family::kTasks, "0"), value);
+  }
 }
 
 TEST(RocksKvTest, TooLittleMemoryIsRefused) {

@@ -1,6 +1,7 @@
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
@@ -47,6 +48,16 @@ std::string PrefixEnd(std::string_view prefix) {
   return end;
 }
 
+// RocksDB would look every five seconds whether a full disk has room again, and refuse to be told
+// meanwhile; Write() tells it.
+class NoOwnRecovery final : public rocksdb::EventListener {
+ public:
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason /*reason*/, rocksdb::Status /*error*/,
+                            bool* auto_recovery) override {
+    *auto_recovery = false;
+  }
+};
+
 // Blocks and memtables are charged to one cache of `memory_bytes`, memtables to a quarter of it.
 rocksdb::DBOptions MakeOptions(uint64_t memory_bytes,
                                const std::shared_ptr<rocksdb::Cache>& cache) {
@@ -61,6 +72,7 @@ rocksdb::DBOptions MakeOptions(uint64_t memory_bytes,
   options.keep_log_file_num = kInfoLogs;
   options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  options.listeners = {std::make_shared<NoOwnRecovery>()};
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
   options.write_buffer_manager =
@@ -111,7 +123,11 @@ class RocksKv final : public Kv {
     }
     rocksdb::WriteOptions options;
     options.sync = sync == Sync::kYes;
-    return ToStatus(db_->Write(options, &changes), "write the index");
+    rocksdb::Status written = db_->Write(options, &changes);
+    // After a full disk RocksDB refuses all writes until it is told to go on. A batch that is
+    // applied twice is the same as once.
+    if (!written.ok() && db_->Resume().ok()) written = db_->Write(options, &changes);
+    return ToStatus(written, "write the index");
   }
 
   Status Scan(Family family, std::string_view prefix,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdlib.h>
+#include <sys/mount.h>
 
 #include <filesystem>
 #include <string>
@@ -21,7 +22,10 @@ class Scratch {
     CHECK(::mkdtemp(path.data()) != nullptr);
     path_ = path;
   }
-  ~Scratch() { (void)RemoveTree(path_); }
+  ~Scratch() {
+    (void)::umount(path_.c_str());  // where a test mounted something
+    (void)RemoveTree(path_);
+  }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   const std::filesystem::path& path() const { return path_; }
