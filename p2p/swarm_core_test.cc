@@ -307,7 +307,7 @@ TEST_F(SwarmCoreTest, RefusesAnotherSizeAndNobody) {
   BlobRequest other = RequestFor("hello", {"a"});
   other.size_bytes = 17;
   EXPECT_EQ(core_->Join(other).status().code(), StatusCode::kInvalidArgument);
-  gate.Open();
+  core_->Stop();  // before the gate goes
 }
 
 TEST_F(SwarmCoreTest, StopCancelsRunningAndQueuedTransfers) {
@@ -339,6 +339,7 @@ TEST_F(SwarmCoreTest, WaitEndsWithItsStopTokenAndItsDeadline) {
   EXPECT_EQ((*fetch)->WaitComplete({}, Deadline::After(std::chrono::milliseconds(1))).code(),
             StatusCode::kDeadlineExceeded);
   EXPECT_EQ((*fetch)->blob()->state(), store::Blob::State::kGrowing);
+  core_->Stop();  // before the gate goes
 }
 
 }  // namespace
