@@ -112,6 +112,16 @@ struct ContainerdSide {
   }
 };
 
+// What the snapshotter calls for each layer that containerd takes from us.
+std::function<void(const std::string&, const store::LayerInfo&, std::function<void()>)> Adopter(
+    const ContainerdSide& containerd) {
+  if (!containerd.registrar) return nullptr;
+  return [&registrar = *containerd.registrar](const std::string& ns, const store::LayerInfo& layer,
+                                              std::function<void()> adopted) {
+    registrar.AdoptBlob(ns, layer, std::move(adopted));
+  };
+}
+
 // Where the daemon answers, for the ready line, `status` and the log.
 struct Addresses {
   std::string socket;
@@ -195,10 +205,7 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
        .chains = &chains,
        .builder = &builder,
        .pulls = &pulls,
-       .on_adopted =
-           [&containerd](const std::string& ns, const store::LayerInfo& layer) {
-             if (containerd.registrar) containerd.registrar->AdoptBlobSoon(ns, layer);
-           },
+       .adopt = Adopter(containerd),
        .prepare_wait =
            std::chrono::duration_cast<std::chrono::milliseconds>(config.containerd.prepare_wait)});
 

@@ -63,6 +63,18 @@ Status CopyAttributes(const LayerRoot::Place& from, const struct stat& info,
   return OkStatus();
 }
 
+// What mkdir(2) takes from a set-group-ID directory above: the group.
+Status InheritGroup(const LayerRoot::Place& place) {
+  struct stat above {};
+  if (::fstat(place.fd(), &above) < 0) return ErrnoStatus(errno, "stat above " + place.path());
+  if ((above.st_mode & S_ISGID) == 0) return OkStatus();
+  if (::fchownat(place.fd(), place.base.c_str(), static_cast<uid_t>(-1), above.st_gid,
+                 AT_SYMLINK_NOFOLLOW) < 0) {
+    return ErrnoStatus(errno, "set group of " + place.path());
+  }
+  return OkStatus();
+}
+
 // From the first of `lower` that has something at `path`; nothing to copy where that is no
 // directory.
 Status ResolveOne(const LayerRoot::Place& place, const std::string& path, bool only_xattrs,
@@ -88,7 +100,7 @@ Status ResolveOne(const LayerRoot::Place& place, const std::string& path, bool o
     if (!S_ISDIR(info.st_mode)) return OkStatus();  // replaced there
     return CopyAttributes(*from, info, place, only_xattrs);
   }
-  return OkStatus();
+  return only_xattrs ? OkStatus() : InheritGroup(place);
 }
 
 }  // namespace
@@ -96,7 +108,7 @@ Status ResolveOne(const LayerRoot::Place& place, const std::string& path, bool o
 Status ResolveImpliedDirectories(const std::filesystem::path& root,
                                  const std::vector<std::filesystem::path>& lower,
                                  const std::vector<std::string>& implied_directories) {
-  if (implied_directories.empty() || lower.empty()) return OkStatus();
+  if (implied_directories.empty()) return OkStatus();
   LayerRoot upper = TRY(LayerRoot::Open(root));
   std::vector<LayerRoot> layers;
   for (const std::filesystem::path& path : lower) layers.push_back(TRY(LayerRoot::Open(path)));

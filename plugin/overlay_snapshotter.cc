@@ -87,8 +87,8 @@ void OverlaySnapshotter::Prepare(PrepareRequest request, std::stop_token stop,
     done(CreateActive(request));
     return;
   }
-  if (const Status answer = AnswerFromLayer(request); answer.code() == StatusCode::kAlreadyExists) {
-    done(answer);
+  if (const auto found = FindLayerFor(request); found.ok()) {
+    AnswerExists(request, *found, std::move(done));
     return;
   }
   const auto build = StartPull(request);
@@ -112,9 +112,8 @@ void OverlaySnapshotter::Prepare(PrepareRequest request, std::stop_token stop,
       ended->done(Cancelled("the caller went away"));
       return;
     }
-    const Status answer = AnswerFromLayer(ended->request);
-    if (answer.code() == StatusCode::kAlreadyExists) {
-      ended->done(answer);
+    if (const auto found = FindLayerFor(ended->request); found.ok()) {
+      AnswerExists(ended->request, *found, std::move(ended->done));
     } else {
       ended->done(CreateActive(ended->request));
     }
@@ -135,24 +134,36 @@ void OverlaySnapshotter::Prepare(PrepareRequest request, std::stop_token stop,
   });
 }
 
-Status OverlaySnapshotter::AnswerFromLayer(const PrepareRequest& request) {
+Result<store::SnapshotInfo> OverlaySnapshotter::FindLayerFor(const PrepareRequest& request) {
   auto& snapshots = options_.store.snapshots();
   const std::string ref = LabelOr(request.labels, store::kSnapshotRefLabel);
-  const auto found = snapshots.FindByRef(ref, request.parent, NamespacePrefix(request.key));
-  if (found.ok()) {
-    if (found->chain) Adopted(request, *found->chain);
-    return AlreadyExists("snapshot " + ref);
-  }
-  const Digest chain = TRY(Digest::Parse(ref));
-  TRY_STATUS(snapshots.Alias(chain, request.parent));
-  Adopted(request, chain);
-  return AlreadyExists("snapshot " + ref);
+  auto found = snapshots.FindByRef(ref, request.parent, NamespacePrefix(request.key));
+  if (found.ok()) return found;
+  return snapshots.Alias(TRY(Digest::Parse(ref)), request.parent);
 }
 
-void OverlaySnapshotter::Adopted(const PrepareRequest& request, const Digest& chain) {
-  if (!options_.on_adopted) return;
-  const auto layer = options_.store.snapshots().FindLayer(chain);
-  if (layer.ok()) options_.on_adopted(request.key.substr(0, request.key.find('/')), *layer);
+void OverlaySnapshotter::AnswerExists(const PrepareRequest& request,
+                                      const store::SnapshotInfo& snapshot,
+                                      std::function<void(Result<std::vector<Mount>>)> done) {
+  const Status answer = AlreadyExists("snapshot " + snapshot.name);
+  Result<store::LayerInfo> layer = NotFound("no layer of ours");
+  if (options_.adopt && snapshot.chain) {
+    layer = options_.store.snapshots().FindLayer(*snapshot.chain);
+  }
+  if (!layer.ok()) {
+    done(answer);
+    return;
+  }
+  const auto once = std::make_shared<OneShot>();
+  const auto tell = [once, answer, done = std::move(done)] {
+    if (once->Fire()) done(answer);
+  };
+  const auto timer =
+      options_.timers.At(std::chrono::steady_clock::now() + options_.adopt_wait, tell);
+  options_.adopt(request.key.substr(0, request.key.find('/')), *layer, [this, timer, tell] {
+    options_.timers.Cancel(timer);
+    tell();
+  });
 }
 
 std::shared_ptr<LayerBuild> OverlaySnapshotter::StartPull(const PrepareRequest& request) {

@@ -26,10 +26,14 @@ class OverlaySnapshotter final : public Snapshotter {
     ChainIndex* chains = nullptr;  // these three null = never pull natively
     LayerBuilder* builder = nullptr;
     NativePulls* pulls = nullptr;
-    // A snapshot of ours was given to a containerd namespace without its blob passing through
-    // containerd. On a worker; must not block.
-    std::function<void(const std::string& containerd_namespace, const store::LayerInfo& layer)>
-        on_adopted = {};
+    // Makes the containerd namespace know the blob of a layer that it takes from us, then calls
+    // `adopted`, from any thread. Null = nobody does.
+    std::function<void(const std::string& containerd_namespace, const store::LayerInfo& layer,
+                       std::function<void()> adopted)>
+        adopt = {};
+    // Prepare's answer waits so long for it, so that who exports right after a pull finds the
+    // blobs.
+    std::chrono::milliseconds adopt_wait{1000};
     // containerd holds a lock of its snapshots across Prepare; beyond this it gets mounts.
     std::chrono::milliseconds prepare_wait{5000};
   };
@@ -52,9 +56,11 @@ class OverlaySnapshotter final : public Snapshotter {
              std::function<void(Result<Applied>)> done) override;
 
  private:
-  // The alias of a layer that is here, as kAlreadyExists; another error when there is none.
-  Status AnswerFromLayer(const PrepareRequest& request);
-  void Adopted(const PrepareRequest& request, const Digest& chain);
+  // A committed snapshot for `request`, of a layer that is here if need be; kNotFound without one.
+  Result<store::SnapshotInfo> FindLayerFor(const PrepareRequest& request);
+  // Answers kAlreadyExists, after containerd adopted the snapshot's blob where it is our layer.
+  void AnswerExists(const PrepareRequest& request, const store::SnapshotInfo& snapshot,
+                    std::function<void(Result<std::vector<Mount>>)> done);
   // A build of the layer that `request` asks for; null when we cannot or must not pull it.
   std::shared_ptr<LayerBuild> StartPull(const PrepareRequest& request);
   Result<std::vector<Mount>> CreateActive(const PrepareRequest& request);

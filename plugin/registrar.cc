@@ -113,11 +113,11 @@ Status Registrar::Register(const ResolvedImage& image, const std::vector<ImageLa
   const std::string& ns = options_.containerd_namespace;
   const std::string lease = TRY(options_.containerd.CreateLease(ns, kLeaseLife));
   const auto adopt = [&]() -> Status {
+    TRY_STATUS(AdoptDocuments(image, images, lease));
     for (const auto& one : images) {
       if (stop.stop_requested()) return Cancelled("registration");
       TRY_STATUS(AdoptSnapshots(one, lease));
     }
-    TRY_STATUS(AdoptDocuments(image, images, lease));
     return options_.containerd.PutImage(ns, {.name = image.reference.ToString(),
                                              .media_type = image.target.media_type,
                                              .digest = image.target.digest,
@@ -131,54 +131,49 @@ Status Registrar::Register(const ResolvedImage& image, const std::vector<ImageLa
   return status;
 }
 
-void Registrar::AdoptBlobSoon(const std::string& containerd_namespace,
-                              const store::LayerInfo& layer) {
-  bool first = false;
-  {
-    MutexLock lock(mutex_);
-    if (waiting_.size() >= options_.queue_limit) return;  // each pull of it tries again
-    first = waiting_.empty();
-    waiting_.push_back({containerd_namespace, layer.blob, layer.diff_id});
-  }
-  if (!first) return;
-  const Status queued = worker_.Submit([this] { AdoptWaiting(); });
-  if (!queued.ok()) LOG_WARNING("layer blobs not adopted", {{"error", queued}});
+void Registrar::AdoptBlob(const std::string& containerd_namespace, const store::LayerInfo& layer,
+                          std::function<void()> adopted) {
+  const auto work = [this, containerd_namespace, blob = layer.blob, diff_id = layer.diff_id,
+                     adopted] {
+    const Status status = AdoptNow(containerd_namespace, blob, diff_id);
+    if (!status.ok()) {
+      LOG_WARNING(
+          "layer blob not adopted: check, export and push of its image will miss it",
+          {{"blob", blob.ToString()}, {"namespace", containerd_namespace}, {"error", status}});
+    }
+    adopted();
+  };
+  if (!worker_.Submit(work).ok()) adopted();  // each pull of it tries again
 }
 
-void Registrar::AdoptWaiting() {
-  std::vector<BlobToAdopt> batch;
-  {
-    MutexLock lock(mutex_);
-    batch.swap(waiting_);
-  }
-  std::map<std::string, std::string> leases;
-  for (const auto& adopt : batch) {
-    if (stop_.stop_requested()) return;
-    auto& lease = leases[adopt.containerd_namespace];
-    // It stays until it expires: the pull under way has yet to label its manifest.
-    if (lease.empty()) {
-      auto made = options_.containerd.CreateLease(adopt.containerd_namespace, kLeaseLife);
-      if (made.ok()) lease = std::move(*made);
-    }
-    if (const Status status = AdoptBlob(adopt, lease); !status.ok()) {
-      LOG_WARNING("layer blob not adopted: check, export and push of its image will miss it",
-                  {{"blob", adopt.blob.ToString()},
-                   {"namespace", adopt.containerd_namespace},
-                   {"error", status}});
-    }
-  }
-}
-
-Status Registrar::AdoptBlob(const BlobToAdopt& adopt, const std::string& lease) {
-  if (lease.empty()) return Unavailable("containerd gave no lease");
-  if (TRY(options_.containerd.HasContent(adopt.containerd_namespace, adopt.blob))) {
-    return OkStatus();
-  }
+Status Registrar::AdoptNow(const std::string& containerd_namespace, const Digest& digest,
+                           const Digest& diff_id) {
+  if (stop_.stop_requested() || content_is_elsewhere_) return OkStatus();
+  if (TRY(options_.containerd.HasContent(containerd_namespace, digest))) return OkStatus();
   oci::Descriptor blob;
-  blob.digest = adopt.blob;
-  blob.size_bytes = TRY(options_.blobs.Info(adopt.blob)).size_bytes;
-  return options_.containerd.AdoptContent(adopt.containerd_namespace, lease,
-                                          Layer(blob, adopt.diff_id));
+  blob.digest = digest;
+  blob.size_bytes = TRY(options_.blobs.Info(digest)).size_bytes;
+  const auto adopt = [&]() -> Status {
+    return options_.containerd.AdoptContent(
+        containerd_namespace, TRY(LeaseFor(containerd_namespace)), Layer(blob, diff_id));
+  };
+  Status status = adopt();
+  if (status.code() == StatusCode::kNotFound) {
+    leases_.erase(containerd_namespace);  // it went with containerd's root
+    status = adopt();
+  }
+  // containerd keeps content in a store of its own; that takes a restart of it to change.
+  content_is_elsewhere_ = status.code() == StatusCode::kFailedPrecondition;
+  return status;
+}
+
+Result<std::string> Registrar::LeaseFor(const std::string& containerd_namespace) {
+  auto& [lease, renew] = leases_[containerd_namespace];
+  if (lease.empty() || std::chrono::steady_clock::now() >= renew) {
+    lease = TRY(options_.containerd.CreateLease(containerd_namespace, kLeaseLife));
+    renew = std::chrono::steady_clock::now() + kLeaseLife / 2;
+  }
+  return lease;
 }
 
 }  // namespace hearth::plugin

@@ -2,11 +2,14 @@
 // pulls that we did in its place. Uses containerd's own API, never from inside one of its calls.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <stop_token>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "base/thread.h"
 #include "plugin/chain_index.h"
@@ -36,8 +39,9 @@ class Registrar {
   Status Register(const ResolvedImage& image, const std::vector<ImageLayers>& images,
                   std::stop_token stop);
   // Adopts the blob of a layer that containerd did not fetch itself, so that check, export and push
-  // find it. Later, on a thread of ours: its snapshot's Prepare has yet to be answered.
-  void AdoptBlobSoon(const std::string& containerd_namespace, const store::LayerInfo& layer);
+  // find it; `adopted` is called once, however that ends, from any thread. Returns at once.
+  void AdoptBlob(const std::string& containerd_namespace, const store::LayerInfo& layer,
+                 std::function<void()> adopted);
   // Drops what waits and joins. Idempotent.
   void Stop();
 
@@ -46,19 +50,17 @@ class Registrar {
                         const std::string& lease);
   Status AdoptSnapshots(const ImageLayers& image, const std::string& lease);
 
-  struct BlobToAdopt {
-    std::string containerd_namespace;
-    Digest blob;
-    Digest diff_id;
-  };
-  // Takes all that wait and adopts them, one lease for each namespace.
-  void AdoptWaiting();
-  Status AdoptBlob(const BlobToAdopt& adopt, const std::string& lease);
+  Status AdoptNow(const std::string& containerd_namespace, const Digest& digest,
+                  const Digest& diff_id);
+  // The lease that guards adopted blobs until the pull under way has labelled its manifest; made
+  // anew before it expires. Of the worker.
+  Result<std::string> LeaseFor(const std::string& containerd_namespace);
 
   const Options options_;
   std::stop_source stop_;
-  Mutex mutex_;
-  std::vector<BlobToAdopt> waiting_ GUARDED_BY(mutex_);
+  // Of the worker.
+  std::map<std::string, std::pair<std::string, SteadyTime>> leases_;
+  bool content_is_elsewhere_ = false;
   ThreadPool worker_;
 };
 
