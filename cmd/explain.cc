@@ -90,7 +90,7 @@ int RunExplain(const Common& common, const ExplainArgs& args) {
   try {
     const json answer = json::parse(*body);
     if (common.json) {
-      std::cout << answer.dump(2) << "\n";
+      std::cout << answer.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
     } else if (!common.quiet) {
       Print(answer);
     }

@@ -74,7 +74,8 @@ Result<Fetched> FetchIntoStore(const Common& common, const GetArgs& args, AdminC
     }
     return OkStatus();
   };
-  const Status status = client.Stream("/v1/get", body.dump(), take, stop);
+  const Status status = client.Stream(
+      "/v1/get", body.dump(-1, ' ', false, json::error_handler_t::replace), take, stop);
   lines.Clear();
   TRY_STATUS(status);
   if (!fetched) return Unavailable("the node ended its answer early (see its log)");
@@ -163,7 +164,7 @@ int RunGet(const Common& common, const GetArgs& args) {
                       {"size_bytes", fetched->size_bytes},
                       {"already_here", fetched->already_here},
                       {"seconds", fetched->seconds}}
-                     .dump(2)
+                     .dump(2, ' ', false, json::error_handler_t::replace)
               << "\n";
   } else if (!common.quiet) {
     std::cout << output << ": " << FormatByteSize(fetched->size_bytes) << ", "

@@ -171,7 +171,7 @@ void Report(const Common& common, const Work& work, const std::vector<std::strin
                       {"changes", changes},
                       {"labelled_namespaces", labels},
                       {"next", work.next}}
-                     .dump(2)
+                     .dump(2, ' ', false, json::error_handler_t::replace)
               << "\n";
     return;
   }
@@ -249,7 +249,9 @@ Result<int> Uninstall(const Common& common, const InstallArgs& args) {
     for (std::string& line : TRY(record.Restore())) lines.push_back(std::move(line));
   }
   if (common.json) {
-    std::cout << json{{"dry_run", args.dry_run}, {"changes", lines}}.dump(2) << "\n";
+    std::cout << json{{"dry_run", args.dry_run}, {"changes", lines}}.dump(
+                     2, ' ', false, json::error_handler_t::replace)
+              << "\n";
     return static_cast<int>(kDone);
   }
   if (common.quiet) return static_cast<int>(kDone);

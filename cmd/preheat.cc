@@ -20,7 +20,7 @@ std::string RequestBody(const PreheatArgs& args) {
                          {"platforms", args.platforms},
                          {"pin_seconds", args.pin.count()}};
   if (!args.depth.empty()) body["depth"] = args.depth;
-  return body.dump();
+  return body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 // Shows events as they come: redrawn on a terminal, else a line each; failures go to stderr.

@@ -277,7 +277,8 @@ std::string PreheatProgress::Json(bool interrupted) const {
                       : done == images_.size() ? "done"
                       : done > 0               ? "partly"
                                                : "failed";
-  return json{{"state", state}, {"images", std::move(list)}}.dump(2);
+  return json{{"state", state}, {"images", std::move(list)}}.dump(2, ' ', false,
+                                                                  json::error_handler_t::replace);
 }
 
 }  // namespace hearth::cmd

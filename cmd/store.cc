@@ -83,7 +83,7 @@ int RunStoreList(const Common& common) {
   try {
     const json answer = json::parse(*body);
     if (common.json) {
-      std::cout << answer.dump(2) << "\n";
+      std::cout << answer.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
     } else if (!common.quiet) {
       Print(answer);
     }
@@ -120,7 +120,9 @@ int RunStoreVerify(const Common& common, bool repair) {
   if (status.ok() && !ended) status = Unavailable("the node ended its answer early (see its log)");
   if (!status.ok()) return Fail("store verify", status);
   if (common.json) {
-    std::cout << json{{"problems", problems}, {"repaired", repair}}.dump(2) << "\n";
+    std::cout << json{{"problems", problems}, {"repaired", repair}}.dump(
+                     2, ' ', false, json::error_handler_t::replace)
+              << "\n";
   } else if (!common.quiet) {
     std::cout << (problems.empty() ? "clean"
                                    : std::to_string(problems.size()) + " problems" +
@@ -149,7 +151,9 @@ int RunStoreRemove(const Common& common, const std::vector<std::string>& digests
       if (answer.status().code() == StatusCode::kUnavailable) break;
     }
   }
-  if (common.json) std::cout << json{{"removed", removed}}.dump(2) << "\n";
+  if (common.json)
+    std::cout << json{{"removed", removed}}.dump(2, ' ', false, json::error_handler_t::replace)
+              << "\n";
   return code != kDone && !removed.empty() ? static_cast<int>(kPartlyDone) : code;
 }
 

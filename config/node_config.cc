@@ -1,10 +1,10 @@
 #include "config/node_config.h"
 
 #include <arpa/inet.h>
+#include <re2/re2.h>
 
 #include <algorithm>
 #include <charconv>
-#include <regex>
 #include <utility>
 
 #include "base/file.h"
@@ -119,13 +119,10 @@ void ReadProxy(TomlSection section, ProxyConfig& out) {
   out.offline_allow = offline == "allow";
   for (TomlSection& rule_section : section.Tables("rule")) {
     ProxyRule rule;
-    rule_section.CheckedText("match", rule.match, [](const std::string& text) {
-      try {
-        const std::regex compiled(text);
-        return OkStatus();
-      } catch (const std::regex_error& error) {
-        return InvalidArgument(std::string("no regular expression: ") + error.what());
-      }
+    rule_section.CheckedText("match", rule.match, [](const std::string& text) -> Status {
+      const re2::RE2 compiled(text, re2::RE2::Quiet);
+      if (compiled.ok()) return OkStatus();
+      return InvalidArgument("no regular expression: " + compiled.error());
     });
     if (rule.match.empty()) rule_section.Reject("match", "a rule needs one");
     rule_section.Bool("use_tls", rule.use_tls);
