@@ -24,7 +24,6 @@
 #include "plugin/containerd_watch.h"
 #include "plugin/content_service.h"
 #include "plugin/diff_service.h"
-#include "plugin/durability.h"
 #include "plugin/explain.h"
 #include "plugin/file_cache.h"
 #include "plugin/image_resolver.h"
@@ -35,6 +34,7 @@
 #include "plugin/preheat.h"
 #include "plugin/registrar.h"
 #include "plugin/snapshot_service.h"
+#include "plugin/upkeep.h"
 #include "store/store.h"
 
 namespace hearth::cmd {
@@ -187,11 +187,11 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
   oci::Registry registry(*http, RealClock(), {.host = [&config](const std::string& domain) {
     return HostOf(config, domain);
   }});
-  plugin::Durability durability({.store = *store});
+  plugin::Upkeep upkeep({.store = *store});
   p2p::Swarm swarm({.blobs = store->blobs(), .registry = registry});
   plugin::LayerBuilder builder(
-      {.store = *store, .swarm = swarm, .workers = Cores(), .on_committed = [&durability] {
-         durability.Notice();
+      {.store = *store, .swarm = swarm, .workers = Cores(), .on_committed = [&upkeep] {
+         upkeep.Notice();
        }});
   plugin::ChainIndex chains({.blobs = store->blobs(), .kv = store->kv()});
   ContainerdSide containerd(config.containerd, *store);

@@ -224,8 +224,8 @@ Status LayerBuilder::UnpackOnce(LayerBuildState& state) {
   auto unpacked = plugin::Unpack(bytes,
                                  {.root = snapshots.FsPath(state.directory),
                                   .lower = {},
-                                  .compression = TRY(CompressionOf(state.task.blob.media_type)),
-                                  .lowest = !state.task.parent_chain},
+                                  .bottom = !state.task.parent_chain,
+                                  .compression = TRY(CompressionOf(state.task.blob.media_type))},
                                  stop);
   Status status = unpacked.status();
   // The blob's own fault explains more than what the unpacker made of its end.

@@ -73,12 +73,14 @@ std::vector<std::filesystem::path> SplitLowers(std::string_view list) {
 }  // namespace
 
 OverlaySnapshotter::OverlaySnapshotter(Options options) : options_(std::move(options)) {
-  MutexLock lock(mutex_);
+  std::unordered_map<uint64_t, std::string> actives;
   const Status listed = options_.store.snapshots().List([&](const store::SnapshotInfo& info) {
-    if (info.kind == store::SnapshotKind::kActive) actives_[info.directory] = info.name;
+    if (info.kind == store::SnapshotKind::kActive) actives[info.directory] = info.name;
     return true;
   });
   if (!listed.ok()) LOG_ERROR("cannot list snapshots", {{"error", listed}});
+  MutexLock lock(mutex_);
+  actives_ = std::move(actives);
 }
 
 void OverlaySnapshotter::Prepare(PrepareRequest request, std::stop_token stop,
@@ -391,7 +393,7 @@ Result<Applied> OverlaySnapshotter::ApplyHere(const ApplyRequest& request, std::
   const Mount& mount = request.mounts.front();
   if (mount.type == "bind") {
     unpack.root = mount.source;
-    unpack.lowest = true;
+    unpack.bottom = true;
   } else if (mount.type == "overlay") {
     for (const auto& option : mount.options) {
       if (option.starts_with("upperdir=")) unpack.root = option.substr(sizeof("upperdir=") - 1);

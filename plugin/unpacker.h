@@ -49,9 +49,6 @@ struct UnpackOptions {
   // No layer is below: whiteouts then remove what the tar itself brought, as containerd does.
   bool bottom = false;
   Compression compression = Compression::kGzip;
-  // The lowest layer of an image lies on nothing: its whiteouts and opaque marks remove what this
-  // tar brought before them and leave no device and no xattr, as containerd does on a bind mount.
-  bool lowest = false;
   size_t ring_buffers = 16;                         // of 256 KiB
   uint64_t zstd_window_limit_bytes = 128ull << 20;  // a larger window is kResourceExhausted
 };

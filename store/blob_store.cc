@@ -379,7 +379,9 @@ void DiskBlobStore::ReleaseFailedHeld(GrowingBlob& blob) {
   if (!IsGrowing(blob)) return;
   const auto pieces = blob.SyncPieces();
   Status kept = pieces.status();
-  if (kept.ok()) {
+  if (kept.ok() && pieces->Count() == 0) {
+    kept = RemoveHeld(blob.digest());  // nothing to resume from
+  } else if (kept.ok()) {
     kept = index_.PutPieces(blob.digest(), {blob.size_bytes(), blob.piece_size_bytes(), *pieces});
   }
   if (!kept.ok()) {

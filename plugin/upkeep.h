@@ -1,10 +1,12 @@
-// Durability: makes unpacked layers safe against a power loss, away from the path of any pull.
+// Upkeep: what a node does for its layers away from the path of any pull.
 //
 // A layer is committed without syncing its files. Some seconds after the last commit this syncs the
 // file system once and marks the layers that it covers; until then an unclean reboot drops them.
+// Then, and every few minutes, it deletes the directories that snapshots left behind.
 #pragma once
 
 #include <chrono>
+#include <stop_token>
 #include <thread>
 
 #include "base/status.h"
@@ -13,16 +15,17 @@
 
 namespace hearth::plugin {
 
-class Durability {
+class Upkeep {
  public:
   struct Options {
     store::Store& store;
-    std::chrono::milliseconds quiet{3'000};     // after the last commit
-    std::chrono::milliseconds longest{30'000};  // after the first
+    std::chrono::milliseconds quiet{3'000};      // after the last commit
+    std::chrono::milliseconds longest{30'000};   // after the first
+    std::chrono::milliseconds interval{60'000};  // of what needs no commit
   };
-  explicit Durability(Options options);
-  // Syncs what is left, then joins.
-  ~Durability();
+  explicit Upkeep(Options options);
+  // Joins; layers not synced yet are synced by the next run, or built again after a power loss.
+  ~Upkeep();
 
   // A layer was committed. Any thread; returns at once.
   void Notice();
@@ -38,6 +41,7 @@ class Durability {
   std::chrono::steady_clock::time_point last_ GUARDED_BY(mutex_);
   bool pending_ GUARDED_BY(mutex_) = true;  // the last run may have left some
   bool stopping_ GUARDED_BY(mutex_) = false;
+  std::stop_source stop_;
   std::thread thread_;
 };
 

@@ -1,4 +1,4 @@
-#include "plugin/durability.h"
+#include "plugin/upkeep.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -12,22 +12,23 @@
 
 namespace hearth::plugin {
 
-Durability::Durability(Options options)
+Upkeep::Upkeep(Options options)
     : options_(options),
       first_(std::chrono::steady_clock::now()),
       last_(first_),
       thread_([this] { Run(); }) {}
 
-Durability::~Durability() {
+Upkeep::~Upkeep() {
   {
     MutexLock lock(mutex_);
     stopping_ = true;
   }
+  stop_.request_stop();
   changed_.NotifyAll();
   thread_.join();
 }
 
-void Durability::Notice() {
+void Upkeep::Notice() {
   {
     MutexLock lock(mutex_);
     last_ = std::chrono::steady_clock::now();
@@ -37,30 +38,33 @@ void Durability::Notice() {
   changed_.NotifyAll();
 }
 
-void Durability::Run() {
-  NameThread("durability");
+void Upkeep::Run() {
+  NameThread("upkeep");
+  auto next = std::chrono::steady_clock::now() + options_.interval;
   while (true) {
     {
       MutexLock lock(mutex_);
       while (!stopping_) {
-        if (!pending_) {
-          changed_.Wait(mutex_);
-          continue;
-        }
-        const auto due = std::min(last_ + options_.quiet, first_ + options_.longest);
+        auto due = next;
+        if (pending_) due = std::min({due, last_ + options_.quiet, first_ + options_.longest});
         if (std::chrono::steady_clock::now() >= due) break;
         (void)changed_.WaitUntil(mutex_, due);
       }
-      if (stopping_ && !pending_) return;
+      if (stopping_) return;
       pending_ = false;
     }
     if (const Status status = SyncLayers(); !status.ok()) {
       LOG_WARNING("layers not synced", {{"error", status}});
     }
+    const Status cleaned = options_.store.snapshots().Cleanup(stop_.get_token());
+    if (!cleaned.ok() && cleaned.code() != StatusCode::kCancelled) {
+      LOG_WARNING("directories not deleted", {{"error", cleaned}});
+    }
+    next = std::chrono::steady_clock::now() + options_.interval;
   }
 }
 
-Status Durability::SyncLayers() {
+Status Upkeep::SyncLayers() {
   auto& snapshots = options_.store.snapshots();
   std::vector<Digest> unsynced;
   TRY_STATUS(snapshots.ListLayers([&](const store::LayerInfo& layer) {
