@@ -198,9 +198,11 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
   plugin::NativePulls pulls({.builder = builder, .chains = chains});
   ThreadPool service_workers(
       {.name = "services", .threads = kServiceThreads, .queue_limit = 65'536});
+  ThreadPool unpackers({.name = "apply", .threads = Cores(), .queue_limit = 4096});
   plugin::OverlaySnapshotter snapshotter(
       {.store = *store,
        .workers = service_workers,
+       .unpackers = unpackers,
        .timers = timers,
        .chains = &chains,
        .builder = &builder,
@@ -279,6 +281,7 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
   grpc->Shutdown(kGrace);
   if (containerd.registrar) containerd.registrar->Stop();
   service_workers.Stop();
+  unpackers.Stop();
   cpu.Stop();
   return OkStatus();
 }

@@ -370,7 +370,7 @@ void OverlaySnapshotter::Apply(ApplyRequest request, std::stop_token stop,
     wait->done(ApplyHere(request, stop));
   };
   const auto enqueue = [this, work, wait] {
-    const Status queued = options_.workers.Submit(work);
+    const Status queued = options_.unpackers.Submit(work);
     if (!queued.ok() && wait->once.Fire()) wait->done(queued);
   };
   if (!build) {

@@ -21,7 +21,8 @@ class OverlaySnapshotter final : public Snapshotter {
  public:
   struct Options {
     store::Store& store;
-    ThreadPool& workers;  // for unpacking that containerd asked for
+    ThreadPool& workers;    // for short work that follows a wait
+    ThreadPool& unpackers;  // for layers that containerd asks to be applied
     TimerQueue& timers;
     ChainIndex* chains = nullptr;  // these three null = never pull natively
     LayerBuilder* builder = nullptr;

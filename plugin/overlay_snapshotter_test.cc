@@ -20,6 +20,7 @@ class OverlaySnapshotterTest : public ::testing::Test {
   explicit OverlaySnapshotterTest(std::chrono::milliseconds prepare_wait = std::chrono::minutes(1))
       : snapshotter_({.store = scratch_.store(),
                       .workers = workers_,
+                      .unpackers = workers_,
                       .timers = timers_,
                       .chains = &chains_,
                       .builder = &builder_,

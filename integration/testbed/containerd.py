@@ -191,6 +191,12 @@ class Containerd:
             "-n", "k8s.io", "run", "--rm", "--snapshotter", self.snapshotter, ref, name, *command, timeout=timeout
         ).stdout
 
+    def wait_for_hearth(self):
+        """Returns when a call reaches the node: after its restart containerd dials again with pauses of up to 3 s."""
+        probe = ("-n", "probe", "snapshots", "--snapshotter", "hearth")
+        wait_for(lambda: self.ctr(*probe, "prepare", "pr", check=False).returncode == 0, 20, "containerd to find the node")
+        self.ctr(*probe, "rm", "pr")
+
     def snapshots(self, namespace="k8s.io"):
         """{key: (parent, kind)} of the snapshotter in use."""
         text = self.ctr("-n", namespace, "snapshots", "--snapshotter", self.snapshotter, "ls").stdout
