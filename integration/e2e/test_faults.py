@@ -106,7 +106,7 @@ def test_containerd_pulls_when_only_hearth_is_refused(bed, front, image, name, m
     front.rule(big_layer(image).digest, agent="hearth", **FAULTS[name].rule)
     containerd.pull(front.ref(NAME), timeout=120)
     assert image.chain_ids()[-1] in containerd.snapshots()
-    assert "complete (6/6)" in containerd.check_image(front.ref(NAME))
+    containerd.wait_complete(front.ref(NAME))
     assert containerd.run_container(front.ref(NAME), "/bin/echo", "ok") == "ok\n"
     assert node.verify()[0] == 0
 

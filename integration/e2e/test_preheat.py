@@ -40,7 +40,7 @@ def test_pull_after_preheat_gets_no_blob(pair, registry, ref, image, depth):
     containerd.pull(ref)
     assert registry.blob_gets() == []
     assert image.chain_ids()[-1] in containerd.snapshots()
-    assert "complete (6/6)" in containerd.check_image(ref)
+    containerd.wait_complete(ref)
     assert containerd.run_container(ref, "/bin/cat", "/opt/old/c") == "only this is left\n"
     assert containerd.ingests() == []
 
@@ -82,7 +82,7 @@ def test_depth_image_registers_it(pair, ref, image):
     node, containerd = pair
     node.preheat(ref, depth="image")
     assert ref in containerd.images()
-    assert "complete (6/6)" in containerd.check_image(ref)
+    containerd.wait_complete(ref)
     assert containerd.run_container(ref, "/bin/echo", "no pull") == "no pull\n"
 
 
@@ -130,7 +130,7 @@ def test_wiped_containerd_pulls_for_free(pair, registry, ref, image):
     registry.reset()
     containerd.pull(ref)
     assert registry.blob_gets() == []
-    assert "complete (6/6)" in containerd.check_image(ref)
+    containerd.wait_complete(ref)
     assert containerd.run_container(ref, "/bin/echo", "on") == "on\n"
 
 

@@ -35,7 +35,7 @@ def test_cold_pull_gets_each_blob_once_and_the_same_tree(bed, registry, ref, ima
     assert got == sorted([blob.digest for blob in image.layers] + [image.config.digest])
     chain = image.chain_ids()[-1]
     assert tree.diff(stock.tree(chain), containerd.tree(chain), since_ns=since) == []
-    assert "complete (6/6)" in containerd.check_image(ref)
+    containerd.wait_complete(ref)
     assert containerd.run_container(ref, "/bin/cat", "/opt/old/c") == "only this is left\n"
     assert containerd.ingests() == []
 
@@ -90,7 +90,7 @@ def test_layers_slower_than_prepare_may_wait_are_still_fetched_once(bed, registr
         assert front.blob_bytes(blob.digest) == len(blob.data), blob.digest
         assert len(front.blob_gets(blob.digest)) == 1
     assert made.chain_ids()[-1] in containerd.snapshots()
-    assert "complete" in containerd.check_image(ref)
+    containerd.wait_complete(ref)
     assert containerd.ingests() == []
 
 
@@ -160,7 +160,7 @@ def test_kill_9_of_the_node_at_ten_points_of_a_pull(bed, registry, mirror):
     chain = made.chain_ids()[-1]
     assert tree.diff(stock.tree(chain), containerd.tree(chain), since_ns=since) == [], f"seed {seed}"
     assert containerd.ingests() == [], f"seed {seed}"
-    assert "complete" in containerd.check_image(ref)
+    containerd.wait_complete(ref)
     assert node.verify()[0] == 0
     # Each kill may lose what was not synced yet, never what was. Without resuming it would be the blob ten times.
     assert front.blob_bytes(largest.digest) - before < 5 * len(largest.data), f"seed {seed}"
@@ -205,7 +205,7 @@ def test_containerd_restart_in_between(bed, registry, ref, image):
     node, containerd = bed.warm_pair(registry)
     containerd.pull(ref)
     containerd.restart()
-    assert "complete (6/6)" in containerd.check_image(ref)
+    containerd.wait_complete(ref)
     assert containerd.run_container(ref, "/bin/echo", "ok") == "ok\n"
 
 

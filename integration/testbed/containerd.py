@@ -182,6 +182,10 @@ class Containerd:
         text = self.ctr("-n", "k8s.io", "images", "check", "--snapshotter", self.snapshotter, f"name=={ref}").stdout
         return next((line for line in text.splitlines() if line.startswith(ref)), text)
 
+    def wait_complete(self, ref, timeout=10):
+        """Returns when `ctr images check` misses nothing. Hearth adopts what it pulled itself right after the pull."""
+        wait_for(lambda: " complete (" in self.check_image(ref), timeout, f"all of {ref}: {self.check_image(ref)}")
+
     def export(self, ref, file):
         self.ctr("-n", "k8s.io", "images", "export", file, ref, timeout=300)
 

@@ -84,17 +84,16 @@ def listing(root, content=True, root_mtime=False):
 
 
 def _same(want, have, since_ns):
-    """A directory that got its time from the unpacking itself differs from run to run: then both must have done so."""
-    if want.get("kind") == have.get("kind") == "dir" and since_ns:
-        if min(want.get("mtime_ns", 0), have.get("mtime_ns", 0)) > since_ns:
-            want, have = {**want, "mtime_ns": 0}, {**have, "mtime_ns": 0}
+    """A directory that no layer's entry dates got the moment of the unpacking in `want`: nobody can give it the same."""
+    if want.get("kind") == have.get("kind") == "dir" and since_ns and want.get("mtime_ns", 0) > since_ns:
+        want, have = {**want, "mtime_ns": 0}, {**have, "mtime_ns": 0}
     return want == have
 
 
 def diff(want, have, limit=20, since_ns=0):
     """Lines that say where two listings differ; [] when they are equal. At most limit lines.
 
-    since_ns (time.time_ns() before both were unpacked): directory times later than it are taken as equal.
+    since_ns (time.time_ns() before both were unpacked): a directory whose time in `want` is later has any time.
     """
     lines = []
     for path in sorted(want.keys() | have.keys()):
