@@ -186,7 +186,7 @@ Status Registry::FetchBlob(const Access& access, const BlobRequest& blob, BlobSi
     std::stop_callback cancel(stop, [&handle] { handle->Cancel(); });
     Status status = transfer->Wait();
     Outcome outcome = Judge(call, route, progress, *transfer, std::move(status));
-    outcome.progress = progress.position > before;
+    outcome.progress = progress.position - before >= options_.least_progress_bytes;
     return outcome;
   });
 }

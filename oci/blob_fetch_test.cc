@@ -80,6 +80,21 @@ TEST_F(BlobFetchTest, ChallengeOfTheStorageBehindARedirectIsNotAnswered) {
   for (const Request& r : storage.requests()) EXPECT_EQ(r.Header("Authorization"), "");
 }
 
+TEST_F(BlobFetchTest, OriginThatGivesAFewBytesAtATimeIsGivenUp) {
+  const std::string content(100'000, 'a');
+  ScriptedServer server([&](const Request& r, int) {
+    Reply reply = BlobReply(r, content);
+    reply.cut_after = 1000;
+    return reply;
+  });
+  options_.least_progress_bytes = 5000;
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  const Status status = registry.FetchBlob(AccessTo(server), {Digest::Of(content)}, sink);
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable) << status;
+  EXPECT_EQ(server.requests().size(), static_cast<size_t>(options_.max_attempts));
+}
+
 TEST_F(BlobFetchTest, ShortBodiesResumeWhereTheyEnded) {
   std::string content;
   for (int i = 0; i < 3000; ++i) content += std::to_string(i);

@@ -81,7 +81,10 @@ class Registry {
   struct Options {
     // Asked with a domain for each request; null = defaults for all.
     std::function<Result<RegistryHost>(const std::string& domain)> host;
-    int max_attempts = 5;  // without progress
+    int max_attempts = 4;  // without progress
+    // An attempt that brings less of a blob counts as one without: an origin that gives some bytes
+    // and stalls, each time anew, must not be waited for without end.
+    uint64_t least_progress_bytes = 256 * 1024;
     std::chrono::milliseconds first_backoff{500};
     std::chrono::milliseconds max_backoff{10'000};
     std::chrono::milliseconds max_retry_after{30'000};  // a longer Retry-After is cut to this

@@ -70,6 +70,7 @@ inline Reply StatusReply(int status, std::map<std::string, std::string> headers 
 class RegistryFixture : public testing::Test {
  protected:
   RegistryFixture() : client_(*net::HttpClient::Create({})) {
+    options_.least_progress_bytes = 1;
     options_.first_backoff = std::chrono::milliseconds(1);
     options_.max_backoff = std::chrono::milliseconds(4);
     options_.stall_timeout = std::chrono::milliseconds(300);
