@@ -21,13 +21,18 @@ bool CondVar::WaitUntil(Mutex& mutex, std::chrono::steady_clock::time_point dead
 
 ThreadPool::ThreadPool(Options options) : options_(std::move(options)) {
   CHECK(options_.threads > 0);
+  MutexLock lock(join_mutex_);
   threads_.reserve(options_.threads);
   for (size_t i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { Run(); });
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { Join(); }
+
+void ThreadPool::Join() {
   Stop();
+  MutexLock lock(join_mutex_);
   for (auto& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 Status ThreadPool::Submit(std::function<void()> task) {

@@ -82,6 +82,8 @@ class ThreadPool {
   Status Submit(std::function<void()> task);
   // No new tasks; queued ones still run. Idempotent.
   void Stop();
+  // Stop(), and returns when the last task has run. Never from a task of its own.
+  void Join();
 
  private:
   void Run();
@@ -91,7 +93,8 @@ class ThreadPool {
   CondVar work_;
   std::deque<std::function<void()>> queue_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
-  std::vector<std::thread> threads_;
+  Mutex join_mutex_;
+  std::vector<std::thread> threads_ GUARDED_BY(join_mutex_);
 };
 
 // Names the calling thread, cut to 15 characters.

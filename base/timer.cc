@@ -4,13 +4,19 @@ namespace hearth {
 
 TimerQueue::TimerQueue() : thread_([this] { Run(); }) {}
 
-TimerQueue::~TimerQueue() {
+TimerQueue::~TimerQueue() { Stop(); }
+
+void TimerQueue::Stop() {
+  std::map<std::pair<SteadyTime, Id>, std::function<void()>> dropped;  // ends outside of the lock
   {
     MutexLock lock(mutex_);
     stopping_ = true;
+    dropped.swap(timers_);
+    times_.clear();
   }
   changed_.NotifyAll();
-  thread_.join();
+  MutexLock lock(join_mutex_);
+  if (thread_.joinable()) thread_.join();
 }
 
 TimerQueue::Id TimerQueue::At(SteadyTime when, std::function<void()> fire) {
@@ -18,6 +24,7 @@ TimerQueue::Id TimerQueue::At(SteadyTime when, std::function<void()> fire) {
   {
     MutexLock lock(mutex_);
     id = next_id_++;
+    if (stopping_) return id;
     timers_.emplace(std::make_pair(when, id), std::move(fire));
     times_.emplace(id, when);
   }

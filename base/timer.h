@@ -15,7 +15,6 @@ namespace hearth {
 class TimerQueue {
  public:
   TimerQueue();
-  // Drops what has not fired yet.
   ~TimerQueue();
 
   using Id = uint64_t;
@@ -23,6 +22,8 @@ class TimerQueue {
   Id At(SteadyTime when, std::function<void()> fire);
   // False when it fired already or is firing now.
   bool Cancel(Id id);
+  // Drops what has not fired yet, waits for what is firing, and fires nothing any more. Idempotent.
+  void Stop();
 
  private:
   void Run();
@@ -33,7 +34,8 @@ class TimerQueue {
   std::map<Id, SteadyTime> times_ GUARDED_BY(mutex_);
   Id next_id_ GUARDED_BY(mutex_) = 1;
   bool stopping_ GUARDED_BY(mutex_) = false;
-  std::thread thread_;
+  Mutex join_mutex_;
+  std::thread thread_ GUARDED_BY(join_mutex_);
 };
 
 }  // namespace hearth

@@ -35,6 +35,18 @@ TEST(TimerQueueTest, CancelledTimerNeverFires) {
   EXPECT_FALSE(fired);
 }
 
+TEST(TimerQueueTest, NothingFiresAfterStop) {
+  TimerQueue timers;
+  bool fired = false;
+  const auto now = std::chrono::steady_clock::now();
+  timers.At(now + std::chrono::milliseconds(20), [&] { fired = true; });
+  timers.Stop();
+  timers.At(now, [&] { fired = true; });
+  timers.Stop();
+  std::this_thread::sleep_until(now + std::chrono::milliseconds(40));
+  EXPECT_FALSE(fired);
+}
+
 TEST(TimerQueueTest, DropsPendingTimersWhenDestroyed) {
   auto held = std::make_shared<int>(1);
   {

@@ -208,6 +208,7 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
        .builder = &builder,
        .pulls = &pulls,
        .adopt = Adopter(containerd),
+       .on_removed = [&upkeep] { upkeep.Notice(); },
        .prepare_wait =
            std::chrono::duration_cast<std::chrono::milliseconds>(config.containerd.prepare_wait)});
 
@@ -271,18 +272,20 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
 
   while (signals.Wait() == SIGHUP) LOG_INFO("nothing to reload: restart to apply a new config");
 
+  // Nobody new, then whoever waits, then the work, each with nothing left that could call it.
   LOG_INFO("stopping");
-  admin.Stop();
   swarm.Stop();
+  if (containerd.client) containerd.client->Stop();
+  admin.Stop();
   builder.Stop();
   admin_server->Stop(kGrace);
   status_server->Stop(kGrace);
   mirror_server->Stop(kGrace);
   grpc->Shutdown(kGrace);
+  timers.Stop();
   if (containerd.registrar) containerd.registrar->Stop();
-  service_workers.Stop();
-  unpackers.Stop();
-  cpu.Stop();
+  unpackers.Join();
+  service_workers.Join();
   return OkStatus();
 }
 

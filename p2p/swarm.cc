@@ -24,13 +24,16 @@ Swarm::Swarm(Options options)
           .open_source = [&registry = options.registry](const oci::Access& access)
               -> std::unique_ptr<Source> { return std::make_unique<Origin>(registry, access); },
           .threads = options.parallel_fetches,
-          .queue_limit = options.queue_limit})) {}
+          .queue_limit = options.queue_limit,
+          .failure_memory = options.failure_memory})) {}
 
 Swarm::~Swarm() { Stop(); }
 
 Result<std::shared_ptr<p2p::Fetch>> Swarm::Fetch(BlobRequest request) {
   return core_->Join(std::move(request));
 }
+
+Status Swarm::RecentFailure(const Digest& digest) const { return core_->RecentFailure(digest); }
 
 void Swarm::Stop() { core_->Stop(); }
 

@@ -6,6 +6,7 @@
 // through Blob::Fail(). Any thread; no call waits for the network.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -60,6 +61,7 @@ class Swarm {
     oci::Registry& registry;
     size_t parallel_fetches = 8;  // threads; further requests queue, small blobs first
     size_t queue_limit = 4096;    // transfers that wait for a thread
+    std::chrono::seconds failure_memory{60};
   };
   // The store and the registry must outlive this.
   explicit Swarm(Options options);
@@ -69,6 +71,10 @@ class Swarm {
   // origins. kNotFound: not here and nobody was named; kInvalidArgument: another size is known;
   // kResourceExhausted: disk or queue full; kCancelled: after Stop().
   Result<std::shared_ptr<p2p::Fetch>> Fetch(BlobRequest request);
+
+  // Why the last transfer of that blob failed, where that was within `failure_memory` and none has
+  // begun since; OK otherwise. For who would rather be told to go elsewhere than wait for the same.
+  Status RecentFailure(const Digest& digest) const;
 
   // Cancels all transfers (readers get kCancelled) and joins the threads. Idempotent.
   void Stop();

@@ -9,6 +9,8 @@
 namespace hearth::p2p {
 namespace {
 
+constexpr size_t kMaxFailures = 1024;
+
 constexpr size_t kMaxOriginsPerBlob = 16;
 // Configs and the like go ahead of layers: somebody always waits for them.
 constexpr uint64_t kSmallBlobBytes = 1024 * 1024;
@@ -275,7 +277,20 @@ void SwarmCore::End(Flight& flight) {
   MutexLock lock(mutex_);
   flight.state = Flight::State::kDone;
   flights_.erase(flight.digest);
+  failures_.erase(flight.digest);
+  if (!flight.outcome.ok() && flight.outcome.code() != StatusCode::kCancelled) {
+    if (failures_.size() >= kMaxFailures) failures_.clear();
+    failures_[flight.digest] = {flight.outcome, std::chrono::steady_clock::now()};
+  }
   changed_.NotifyAll();
+}
+
+Status SwarmCore::RecentFailure(const Digest& digest) {
+  MutexLock lock(mutex_);
+  const auto failure = failures_.find(digest);
+  if (failure == failures_.end() || flights_.contains(digest)) return OkStatus();
+  const auto age = std::chrono::steady_clock::now() - failure->second.second;
+  return age < options_.failure_memory ? failure->second.first : OkStatus();
 }
 
 void SwarmCore::Stop() {

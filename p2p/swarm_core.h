@@ -47,6 +47,7 @@ class SwarmCore : public std::enable_shared_from_this<SwarmCore> {
     std::function<std::unique_ptr<Source>(const oci::Access&)> open_source;
     size_t threads;
     size_t queue_limit;
+    std::chrono::seconds failure_memory{60};
   };
   explicit SwarmCore(Options options);
 
@@ -54,6 +55,7 @@ class SwarmCore : public std::enable_shared_from_this<SwarmCore> {
   // A holder went.
   void Drop(const std::shared_ptr<Flight>& flight);
   Status Wait(const std::shared_ptr<Flight>& flight, std::stop_token stop, Deadline deadline);
+  Status RecentFailure(const Digest& digest);
   void Stop();
 
  private:
@@ -76,6 +78,8 @@ class SwarmCore : public std::enable_shared_from_this<SwarmCore> {
   std::unordered_map<Digest, std::shared_ptr<Flight>> flights_ GUARDED_BY(mutex_);
   std::deque<std::shared_ptr<Flight>> queue_ GUARDED_BY(mutex_);
   size_t opening_ GUARDED_BY(mutex_) = 0;  // will join the queue
+  // At most kMaxFailures; all are forgotten when one more comes.
+  std::unordered_map<Digest, std::pair<Status, SteadyTime>> failures_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
   Mutex stop_mutex_;  // held while Stop() joins
   std::vector<std::thread> threads_ GUARDED_BY(stop_mutex_);

@@ -75,6 +75,25 @@ TEST_F(SwarmTest, WrongDigestNamesTheRegistry) {
   EXPECT_THAT(failed.message(), HasSubstr(server.host()));
 }
 
+TEST_F(SwarmTest, FailureIsRememberedUntilATransferSucceeds) {
+  bool lie = true;
+  ScriptedServer server([&](const Request& request, int) {
+    return lie ? oci::StatusReply(404) : oci::BlobReply(request, bytes_);
+  });
+  auto registry = MakeRegistry();
+  Swarm swarm({.blobs = *store_, .registry = registry});
+  EXPECT_EQ(swarm.RecentFailure(Digest::Of(bytes_)), OkStatus());
+  auto fetch = swarm.Fetch(RequestTo({&server}, bytes_));
+  ASSERT_TRUE(fetch.ok()) << fetch.status();
+  EXPECT_EQ((*fetch)->WaitComplete({}, Soon()).code(), StatusCode::kNotFound);
+  EXPECT_EQ(swarm.RecentFailure(Digest::Of(bytes_)).code(), StatusCode::kNotFound);
+  lie = false;
+  fetch = swarm.Fetch(RequestTo({&server}, bytes_));
+  ASSERT_TRUE(fetch.ok()) << fetch.status();
+  EXPECT_EQ((*fetch)->WaitComplete({}, Soon()), OkStatus());
+  EXPECT_EQ(swarm.RecentFailure(Digest::Of(bytes_)), OkStatus());
+}
+
 TEST_F(SwarmTest, AnotherLengthThanTheManifestSaysIsRefusedBeforeTheFirstByte) {
   ScriptedServer server(
       [this](const Request& request, int) { return BlobReply(request, bytes_ + "more"); });

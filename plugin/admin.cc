@@ -17,6 +17,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxReferences = 256;
+constexpr size_t kWorkers = 4;
 constexpr std::string_view kStorePrefix = "/v1/store/";
 constexpr std::string_view kBlobPrefix = "/v1/blobs/";
 
@@ -157,13 +158,15 @@ std::string FileProgressEvent(const FileProgress& now,
 
 Admin::Admin(Options options)
     : options_(std::move(options)),
-      workers_({.name = "admin", .threads = options_.parallel_preheats, .queue_limit = 1024}) {}
+      preheats_({.name = "preheat", .threads = options_.parallel_preheats, .queue_limit = 1024}),
+      workers_({.name = "admin", .threads = kWorkers, .queue_limit = 1024}) {}
 
 Admin::~Admin() { Stop(); }
 
 void Admin::Stop() {
   stop_.request_stop();
-  workers_.Stop();
+  preheats_.Join();
+  workers_.Join();
 }
 
 void Admin::Handle(net::ServerRequest request, net::HttpServer::Respond respond) {
@@ -203,7 +206,7 @@ void Admin::Preheat(const net::ServerRequest& request, const net::HttpServer::Re
       }
       if (--*left == 0) events->End();
     };
-    if (const Status queued = workers_.Submit(run); !queued.ok()) {
+    if (const Status queued = preheats_.Submit(run); !queued.ok()) {
       events->Write(FailedEvent(one.reference, queued));
       if (--*left == 0) events->End();
     }

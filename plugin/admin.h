@@ -52,7 +52,8 @@ class Admin {
 
   const Options options_;
   std::stop_source stop_;
-  ThreadPool workers_;
+  ThreadPool preheats_;
+  ThreadPool workers_;  // get and verify: preheats may take all of theirs for hours
 };
 
 }  // namespace hearth::plugin

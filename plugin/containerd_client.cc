@@ -2,8 +2,10 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <set>
 #include <utility>
 
+#include "base/thread.h"
 #include "base/units.h"
 #include "containerd/services/content/v1/content.grpc.pb.h"
 #include "containerd/services/images/v1/images.grpc.pb.h"
@@ -44,26 +46,29 @@ class GrpcContainerdClient final : public ContainerdClient {
         snapshots_(snapshots::Snapshots::NewStub(channel_)),
         version_(version::Version::NewStub(channel_)) {}
 
+  void Stop() override {
+    MutexLock lock(mutex_);
+    stopped_ = true;
+    for (grpc::ClientContext* context : calls_) context->TryCancel();
+  }
+
   Result<ContainerdVersion> Version() override {
-    grpc::ClientContext context;
-    Begin(context, "", "");
+    Call context(*this, "", "");
     version::VersionResponse response;
-    TRY_STATUS(Ended(version_->Version(&context, {}, &response), "version"));
+    TRY_STATUS(Ended(version_->Version(context.get(), {}, &response), "version"));
     return ContainerdVersion{response.version(), response.revision()};
   }
 
   Result<ContainerdServer> Server() override {
-    grpc::ClientContext context;
-    Begin(context, "", "");
-    context.set_wait_for_ready(false);  // it is asked again and again
+    Call context(*this, "", "");
+    context.get()->set_wait_for_ready(false);  // it is asked again and again
     introspection::ServerResponse response;
-    TRY_STATUS(Ended(introspection_->Server(&context, {}, &response), "server"));
+    TRY_STATUS(Ended(introspection_->Server(context.get(), {}, &response), "server"));
     return ContainerdServer{response.uuid(), response.pid(), response.pidns()};
   }
 
   Result<std::string> CreateLease(const std::string& ns, std::chrono::seconds expire) override {
-    grpc::ClientContext context;
-    Begin(context, ns, "");
+    Call context(*this, ns, "");
     leases::CreateRequest request;
     const std::time_t until =
         std::chrono::system_clock::to_time_t(std::chrono::system_clock::now() + expire);
@@ -77,24 +82,22 @@ class GrpcContainerdClient final : public ContainerdClient {
     // for one daemon.
     request.set_id("hearth-" +
                    std::to_string(std::chrono::steady_clock::now().time_since_epoch().count()));
-    TRY_STATUS(Ended(leases_->Create(&context, request, &response), "create lease"));
+    TRY_STATUS(Ended(leases_->Create(context.get(), request, &response), "create lease"));
     return response.lease().id();
   }
 
   Status DeleteLease(const std::string& ns, const std::string& lease) override {
-    grpc::ClientContext context;
-    Begin(context, ns, "");
+    Call context(*this, ns, "");
     leases::DeleteRequest request;
     request.set_id(lease);
     google::protobuf::Empty response;
-    return Ended(leases_->Delete(&context, request, &response), "delete lease");
+    return Ended(leases_->Delete(context.get(), request, &response), "delete lease");
   }
 
   Status AdoptContent(const std::string& ns, const std::string& lease,
                       const ContentToAdopt& adopt) override {
-    grpc::ClientContext context;
-    Begin(context, ns, lease);
-    const auto stream = content_->Write(&context);
+    Call context(*this, ns, lease);
+    const auto stream = content_->Write(context.get());
     content::WriteContentRequest request;
     request.set_action(content::STAT);
     request.set_ref(adopt.ref);
@@ -103,7 +106,7 @@ class GrpcContainerdClient final : public ContainerdClient {
     content::WriteContentResponse response;
     bool going = stream->Write(request) && stream->Read(&response);
     if (going && response.offset() != static_cast<int64_t>(adopt.size_bytes)) {
-      context.TryCancel();
+      context.get()->TryCancel();
       (void)stream->Finish();
       return FailedPrecondition("blob " + adopt.digest.ToString() +
                                 ": containerd asks for its bytes (is hearth-content its content "
@@ -125,58 +128,53 @@ class GrpcContainerdClient final : public ContainerdClient {
   }
 
   Result<bool> HasContent(const std::string& ns, const Digest& digest) override {
-    grpc::ClientContext context;
-    Begin(context, ns, "");
+    Call context(*this, ns, "");
     content::InfoRequest request;
     request.set_digest(digest.ToString());
     content::InfoResponse response;
-    return Exists(content_->Info(&context, request, &response), "info of blob");
+    return Exists(content_->Info(context.get(), request, &response), "info of blob");
   }
 
   Status AdoptSnapshot(const std::string& ns, const std::string& lease,
                        const std::string& snapshotter, const Digest& chain,
                        const std::optional<Digest>& parent_chain) override {
-    grpc::ClientContext context;
-    Begin(context, ns, lease);
+    Call context(*this, ns, lease);
     snapshots::PrepareSnapshotRequest request;
     request.set_snapshotter(snapshotter);
     request.set_key("hearth-adopt-" + chain.ToString());
     if (parent_chain) request.set_parent(parent_chain->ToString());
     (*request.mutable_labels())[kSnapshotRefLabel] = chain.ToString();
     snapshots::PrepareSnapshotResponse response;
-    const Status status =
-        Ended(snapshots_->Prepare(&context, request, &response), "adopt layer " + chain.ToString());
+    const Status status = Ended(snapshots_->Prepare(context.get(), request, &response),
+                                "adopt layer " + chain.ToString());
     if (status.code() == StatusCode::kAlreadyExists) return OkStatus();
     TRY_STATUS(status);
     // It made an empty snapshot: our layer is not there.
-    grpc::ClientContext undo;
-    Begin(undo, ns, lease);
+    Call undo(*this, ns, lease);
     snapshots::RemoveSnapshotRequest remove;
     remove.set_snapshotter(snapshotter);
     remove.set_key(request.key());
     google::protobuf::Empty removed;
-    (void)snapshots_->Remove(&undo, remove, &removed);
+    (void)snapshots_->Remove(undo.get(), remove, &removed);
     return NotFound("layer " + chain.ToString() + ": not unpacked in the store");
   }
 
   Result<bool> HasSnapshot(const std::string& ns, const std::string& snapshotter,
                            const std::string& name) override {
-    grpc::ClientContext context;
-    Begin(context, ns, "");
+    Call context(*this, ns, "");
     snapshots::StatSnapshotRequest request;
     request.set_snapshotter(snapshotter);
     request.set_key(name);
     snapshots::StatSnapshotResponse response;
-    return Exists(snapshots_->Stat(&context, request, &response), "stat of snapshot " + name);
+    return Exists(snapshots_->Stat(context.get(), request, &response), "stat of snapshot " + name);
   }
 
   Result<ImageRecord> GetImage(const std::string& ns, const std::string& name) override {
-    grpc::ClientContext context;
-    Begin(context, ns, "");
+    Call context(*this, ns, "");
     images::GetImageRequest request;
     request.set_name(name);
     images::GetImageResponse response;
-    TRY_STATUS(Ended(images_->Get(&context, request, &response), "get image " + name));
+    TRY_STATUS(Ended(images_->Get(context.get(), request, &response), "get image " + name));
     const auto& image = response.image();
     return ImageRecord{.name = image.name(),
                        .media_type = image.target().media_type(),
@@ -193,17 +191,15 @@ class GrpcContainerdClient final : public ContainerdClient {
     image.mutable_target()->set_size(static_cast<int64_t>(record.size_bytes));
     for (const auto& [key, value] : record.labels) (*image.mutable_labels())[key] = value;
 
-    grpc::ClientContext context;
-    Begin(context, ns, "");
+    Call context(*this, ns, "");
     images::CreateImageRequest create;
     *create.mutable_image() = image;
     images::CreateImageResponse created;
     const Status status =
-        Ended(images_->Create(&context, create, &created), "create image " + record.name);
+        Ended(images_->Create(context.get(), create, &created), "create image " + record.name);
     if (status.code() != StatusCode::kAlreadyExists) return status;
 
-    grpc::ClientContext update_context;
-    Begin(update_context, ns, "");
+    Call update_context(*this, ns, "");
     images::UpdateImageRequest update;
     *update.mutable_image() = image;
     update.mutable_update_mask()->add_paths("target");
@@ -211,7 +207,8 @@ class GrpcContainerdClient final : public ContainerdClient {
       update.mutable_update_mask()->add_paths("labels." + key);
     }
     images::UpdateImageResponse updated;
-    return Ended(images_->Update(&update_context, update, &updated), "update image " + record.name);
+    return Ended(images_->Update(update_context.get(), update, &updated),
+                 "update image " + record.name);
   }
 
   Status LabelNamespace(const std::string& ns,
@@ -220,34 +217,52 @@ class GrpcContainerdClient final : public ContainerdClient {
     record.set_name(ns);
     for (const auto& [key, value] : labels) (*record.mutable_labels())[key] = value;
 
-    grpc::ClientContext context;
-    Begin(context, ns, "");
+    Call context(*this, ns, "");
     namespaces::CreateNamespaceRequest create;
     *create.mutable_namespace_() = record;
     namespaces::CreateNamespaceResponse created;
     const Status status =
-        Ended(namespaces_->Create(&context, create, &created), "create namespace " + ns);
+        Ended(namespaces_->Create(context.get(), create, &created), "create namespace " + ns);
     if (status.code() != StatusCode::kAlreadyExists) return status;
 
-    grpc::ClientContext update_context;
-    Begin(update_context, ns, "");
+    Call update_context(*this, ns, "");
     namespaces::UpdateNamespaceRequest update;
     *update.mutable_namespace_() = record;
     for (const auto& [key, value] : labels) {
       update.mutable_update_mask()->add_paths("labels." + key);
     }
     namespaces::UpdateNamespaceResponse updated;
-    return Ended(namespaces_->Update(&update_context, update, &updated), "label namespace " + ns);
+    return Ended(namespaces_->Update(update_context.get(), update, &updated),
+                 "label namespace " + ns);
   }
 
  private:
-  void Begin(grpc::ClientContext& context, const std::string& ns, const std::string& lease) const {
-    context.set_deadline(std::chrono::system_clock::now() + options_.timeout);
-    // A containerd that restarts is back within seconds; a call need not fail meanwhile.
-    context.set_wait_for_ready(true);
-    if (!ns.empty()) context.AddMetadata(kNamespaceHeader, ns);
-    if (!lease.empty()) context.AddMetadata(kLeaseHeader, lease);
-  }
+  // The context of one call, which Stop() can reach.
+  class Call {
+   public:
+    Call(GrpcContainerdClient& client, const std::string& ns, const std::string& lease)
+        : client_(client) {
+      context_.set_deadline(std::chrono::system_clock::now() + client.options_.timeout);
+      // A containerd that restarts is back within seconds; a call need not fail meanwhile.
+      context_.set_wait_for_ready(true);
+      if (!ns.empty()) context_.AddMetadata(kNamespaceHeader, ns);
+      if (!lease.empty()) context_.AddMetadata(kLeaseHeader, lease);
+      MutexLock lock(client_.mutex_);
+      client_.calls_.insert(&context_);
+      if (client_.stopped_) context_.TryCancel();
+    }
+    ~Call() {
+      MutexLock lock(client_.mutex_);
+      client_.calls_.erase(&context_);
+    }
+    Call(const Call&) = delete;
+    Call& operator=(const Call&) = delete;
+    grpc::ClientContext* get() { return &context_; }
+
+   private:
+    GrpcContainerdClient& client_;
+    grpc::ClientContext context_;
+  };
 
   Status Ended(const grpc::Status& grpc_status, std::string_view what) const {
     Status status = net::FromGrpc(grpc_status);
@@ -267,8 +282,7 @@ class GrpcContainerdClient final : public ContainerdClient {
 
   Status LabelContent(const std::string& ns, const ContentToAdopt& adopt) {
     if (adopt.labels.empty()) return OkStatus();
-    grpc::ClientContext context;
-    Begin(context, ns, "");
+    Call context(*this, ns, "");
     content::UpdateRequest request;
     request.mutable_info()->set_digest(adopt.digest.ToString());
     for (const auto& [key, value] : adopt.labels) {
@@ -276,7 +290,7 @@ class GrpcContainerdClient final : public ContainerdClient {
       request.mutable_update_mask()->add_paths("labels." + key);
     }
     content::UpdateResponse response;
-    return Ended(content_->Update(&context, request, &response),
+    return Ended(content_->Update(context.get(), request, &response),
                  "label blob " + adopt.digest.ToString());
   }
 
@@ -289,6 +303,10 @@ class GrpcContainerdClient final : public ContainerdClient {
   const std::unique_ptr<namespaces::Namespaces::Stub> namespaces_;
   const std::unique_ptr<snapshots::Snapshots::Stub> snapshots_;
   const std::unique_ptr<version::Version::Stub> version_;
+
+  Mutex mutex_;
+  std::set<grpc::ClientContext*> calls_ GUARDED_BY(mutex_);
+  bool stopped_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace

@@ -50,6 +50,9 @@ class ContainerdClient {
   static std::unique_ptr<ContainerdClient> Create(Options options);
   virtual ~ContainerdClient() = default;
 
+  // Ends the calls under way and fails all later ones with kCancelled.
+  virtual void Stop() = 0;
+
   virtual Result<ContainerdVersion> Version() = 0;
   virtual Result<ContainerdServer> Server() = 0;
 

@@ -6,6 +6,17 @@
 
 namespace hearth::plugin {
 
+namespace {
+
+// A document that cannot be read is the origin's fault, not the caller's.
+template <typename T>
+Result<T> OriginsFault(Result<T> answer) {
+  if (answer.status().code() != StatusCode::kInvalidArgument) return answer;
+  return DataLoss(answer.status().message());
+}
+
+}  // namespace
+
 Result<std::string> ImageResolver::Read(const Digest& digest, uint64_t limit_bytes) const {
   const auto blob = TRY(blobs_.Open(digest));
   if (blob->size_bytes() > limit_bytes) {
@@ -39,7 +50,8 @@ Result<ImageResolver::Document> ImageResolver::Load(const oci::Access& origin, c
     document.bytes = std::move(*bytes);
     document.descriptor.media_type = TRY(oci::DocumentMediaType(document.bytes, ""));
   } else {
-    auto answer = TRY(registry_.GetManifest(origin, digest.ToString(), std::move(stop)));
+    auto answer =
+        TRY(OriginsFault(registry_.GetManifest(origin, digest.ToString(), std::move(stop))));
     document.bytes = std::move(answer.bytes);
     document.descriptor.media_type = std::move(answer.media_type);
   }
@@ -58,7 +70,8 @@ Result<ResolvedImage> ImageResolver::Resolve(const std::string& reference,
   if (image.reference.digest) {
     digest = *image.reference.digest;
   } else {
-    digest = TRY(registry_.HeadManifest(image.origin, image.reference.Object(), stop)).digest;
+    digest = TRY(OriginsFault(registry_.HeadManifest(image.origin, image.reference.Object(), stop)))
+                 .digest;
   }
   auto target = TRY(Load(image.origin, digest, stop));
   image.target = target.descriptor;
@@ -67,16 +80,18 @@ Result<ResolvedImage> ImageResolver::Resolve(const std::string& reference,
   std::vector<oci::Platform> wanted = platforms;
   if (wanted.empty()) wanted.push_back(oci::Platform::Host());
   if (!oci::IsIndexType(image.target.media_type)) {
-    auto manifest = TRY(oci::Manifest::Parse(image.target_bytes, image.target.media_type));
+    auto manifest =
+        TRY(OriginsFault(oci::Manifest::Parse(image.target_bytes, image.target.media_type)));
     image.manifests.push_back(
         {wanted.front(), image.target, std::move(manifest), image.target_bytes});
     return image;
   }
-  const auto index = TRY(oci::Index::Parse(image.target_bytes, image.target.media_type));
+  const auto index =
+      TRY(OriginsFault(oci::Index::Parse(image.target_bytes, image.target.media_type)));
   for (const auto& platform : wanted) {
     auto descriptor = TRY(index.Choose(platform));
     auto document = TRY(Load(image.origin, descriptor.digest, stop));
-    auto manifest = TRY(oci::Manifest::Parse(document.bytes, descriptor.media_type));
+    auto manifest = TRY(OriginsFault(oci::Manifest::Parse(document.bytes, descriptor.media_type)));
     image.manifests.push_back(
         {platform, std::move(descriptor), std::move(manifest), std::move(document.bytes)});
   }

@@ -144,7 +144,8 @@ void LayerBuilder::Stop() {
     }
   }
   for (const auto& build : running) build->state_->stop.request_stop();
-  workers_.Stop();
+  workers_.Join();
+  committers_.Join();
 }
 
 std::shared_ptr<LayerBuild> LayerBuilder::Find(const Digest& chain) {

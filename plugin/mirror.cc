@@ -205,6 +205,11 @@ void Mirror::HandleBlob(Call& call) {
     answer.content_length = *size_bytes;
     return call.respond(std::move(answer));
   }
+  // What just failed for us fails again: containerd is better off at the origin, and must not get
+  // bytes of which some were wrong the last time.
+  if (const Status failure = options_.swarm.RecentFailure(digest); !failure.ok()) {
+    return call.respond(ErrorAnswer(Unavailable(failure.message())));
+  }
   auto share =
       options_.swarm.Fetch({.digest = digest, .size_bytes = *size_bytes, .origins = {call.access}});
   if (!share.ok()) {

@@ -272,6 +272,7 @@ Status OverlaySnapshotter::Commit(const std::string& name, const std::string& ke
   MutexLock lock(mutex_);
   actives_.erase(active.directory);
   answered_.erase(key);
+  if (layer && options_.on_removed) options_.on_removed();
   return OkStatus();
 }
 
@@ -282,6 +283,7 @@ Status OverlaySnapshotter::Remove(const std::string& key) {
   MutexLock lock(mutex_);
   if (snapshot.kind == store::SnapshotKind::kActive) actives_.erase(snapshot.directory);
   answered_.erase(key);
+  if (options_.on_removed) options_.on_removed();
   return OkStatus();
 }
 

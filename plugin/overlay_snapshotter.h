@@ -35,6 +35,7 @@ class OverlaySnapshotter final : public Snapshotter {
     // Prepare's answer waits so long for it, so that who exports right after a pull finds the
     // blobs.
     std::chrono::milliseconds adopt_wait{1000};
+    std::function<void()> on_removed = {};  // a snapshot left a directory to delete; must not block
     // containerd holds a lock of its snapshots across Prepare; beyond this it gets mounts.
     std::chrono::milliseconds prepare_wait{5000};
   };

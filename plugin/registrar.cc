@@ -38,7 +38,8 @@ Registrar::~Registrar() { Stop(); }
 
 void Registrar::Stop() {
   stop_.request_stop();
-  worker_.Stop();
+  options_.containerd.Stop();
+  worker_.Join();
 }
 
 Result<bool> Registrar::IsRegistered(const ResolvedImage& image,

@@ -42,7 +42,7 @@ class Registrar {
   // find it; `adopted` is called once, however that ends, from any thread. Returns at once.
   void AdoptBlob(const std::string& containerd_namespace, const store::LayerInfo& layer,
                  std::function<void()> adopted);
-  // Drops what waits and joins. Idempotent.
+  // Ends calls under way (the client's too), drops what waits and joins. Idempotent.
   void Stop();
 
  private:

@@ -27,7 +27,7 @@ class Upkeep {
   // Joins; layers not synced yet are synced by the next run, or built again after a power loss.
   ~Upkeep();
 
-  // A layer was committed. Any thread; returns at once.
+  // A layer was committed or a snapshot removed. Any thread; returns at once.
   void Notice();
 
  private:
