@@ -231,7 +231,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         ends = [n for n in (rule.truncate_at, rule.stall_at) if n >= 0]
         end = min([stated, *ends])
         start = time.monotonic()
-        chunk_size = min(CHUNK, max(1024, rule.rate // 20)) if rule.rate else CHUNK
+        chunk_size = min(CHUNK, max(16, rule.rate // 20)) if rule.rate else CHUNK
         while record.sent < end:
             data = response.read(min(chunk_size, end - record.sent)) or b"\x00" * min(chunk_size, end - record.sent)
             if record.sent <= rule.flip_at < record.sent + len(data):
