@@ -33,9 +33,11 @@ class BlobBytes final : public ByteSource {
 struct LayerBuildState {
   LayerTask task;
   std::stop_source stop;
-  std::shared_ptr<LayerBuild> parent;  // kept so that it is not cancelled under us
 
   Mutex mutex;
+  CondVar changed;  // ended
+  // Kept, until it ended or nobody wants it, so that they are not cancelled under us.
+  std::shared_ptr<LayerBuild> parent GUARDED_BY(mutex);
   std::shared_ptr<p2p::Fetch> fetch GUARDED_BY(mutex);
   BuildPhase phase GUARDED_BY(mutex) = BuildPhase::kWaiting;
   Status status GUARDED_BY(mutex);
@@ -53,15 +55,25 @@ struct LayerBuildState {
     MutexLock lock(mutex);
     return fetch ? fetch->blob() : nullptr;
   }
+  std::shared_ptr<LayerBuild> Parent() {
+    MutexLock lock(mutex);
+    return parent;
+  }
+  bool Ended() const REQUIRES(mutex) {
+    return phase == BuildPhase::kDone || phase == BuildPhase::kFailed;
+  }
 };
 
 LayerBuild::~LayerBuild() {
   state_->stop.request_stop();
-  std::shared_ptr<p2p::Fetch> fetch;  // dropped outside of the lock
+  // Dropped outside of the lock. At once, since this build may wait long for its own end: in the
+  // queue, or for the parent itself.
+  std::shared_ptr<p2p::Fetch> fetch;
+  std::shared_ptr<LayerBuild> parent;
   MutexLock lock(state_->mutex);
-  if (state_->phase != BuildPhase::kDone && state_->phase != BuildPhase::kFailed) {
-    fetch = std::move(state_->fetch);
-  }
+  if (state_->Ended()) return;
+  fetch = std::move(state_->fetch);
+  parent = std::move(state_->parent);
 }
 
 BuildPhase LayerBuild::phase() const {
@@ -83,7 +95,7 @@ uint64_t LayerBuild::FetchedBytes() const {
 void LayerBuild::WhenEnded(std::function<void()> wake) {
   {
     MutexLock lock(state_->mutex);
-    if (state_->phase != BuildPhase::kDone && state_->phase != BuildPhase::kFailed) {
+    if (!state_->Ended()) {
       state_->wakes.push_back(std::move(wake));
       return;
     }
@@ -92,38 +104,24 @@ void LayerBuild::WhenEnded(std::function<void()> wake) {
 }
 
 Status LayerBuild::Wait(std::stop_token stop, Deadline deadline) {
-  struct Signal {
-    Mutex mutex;
-    CondVar changed;
-    bool ended GUARDED_BY(mutex) = false;
-    bool stopped GUARDED_BY(mutex) = false;
-  };
-  const auto signal = std::make_shared<Signal>();
-  WhenEnded([signal] {
-    MutexLock lock(signal->mutex);
-    signal->ended = true;
-    signal->changed.NotifyAll();
+  LayerBuildState& state = *state_;
+  // Before the lock, since it may run at once, and after it in destruction.
+  const std::stop_callback on_stop(stop, [&state] {
+    MutexLock lock(state.mutex);
+    state.changed.NotifyAll();
   });
-  const std::stop_callback on_stop(stop, [signal] {
-    MutexLock lock(signal->mutex);
-    signal->stopped = true;
-    signal->changed.NotifyAll();
-  });
-  {
-    MutexLock lock(signal->mutex);
-    while (!signal->ended && !signal->stopped && !deadline.Passed()) {
-      if (deadline.IsNever()) {
-        signal->changed.Wait(signal->mutex);
-      } else {
-        (void)signal->changed.WaitUntil(signal->mutex, deadline.at());
-      }
-    }
-    if (!signal->ended) {
-      const std::string what = "layer " + state_->task.chain.ToString();
-      return signal->stopped ? Cancelled(what) : DeadlineExceeded(what);
+  MutexLock lock(state.mutex);
+  while (!state.Ended()) {
+    const std::string what = "layer " + state.task.chain.ToString();
+    if (stop.stop_requested()) return Cancelled(what);
+    if (deadline.Passed()) return DeadlineExceeded(what);
+    if (deadline.IsNever()) {
+      state.changed.Wait(state.mutex);
+    } else {
+      (void)state.changed.WaitUntil(state.mutex, deadline.at());
     }
   }
-  return status();
+  return state.status;
 }
 
 LayerBuilder::LayerBuilder(Options options)
@@ -169,14 +167,18 @@ Result<std::shared_ptr<LayerBuild>> LayerBuilder::Build(const LayerTask& task) {
     MutexLock lock(mutex_);
     if (stopped_) return Cancelled("the node is stopping");
     auto& entry = builds_[task.chain];
-    if (auto running = entry.lock(); running && running->phase() != BuildPhase::kFailed && !there) {
-      return running;
+    if (auto running = entry.lock(); running && !there) {
+      const BuildPhase phase = running->phase();
+      // What was done may have been removed since.
+      const bool gone =
+          phase == BuildPhase::kDone && !options_.store.snapshots().FindLayer(task.chain).ok();
+      if (phase != BuildPhase::kFailed && !gone) return running;
     }
     auto state = std::make_shared<LayerBuildState>();
     state->task = task;
-    state->parent = std::move(parent);
     {
       MutexLock state_lock(state->mutex);
+      state->parent = std::move(parent);
       if (fetch.ok()) state->fetch = std::move(*fetch);
       if (there) state->phase = BuildPhase::kDone;
     }
@@ -247,22 +249,38 @@ Status LayerBuilder::UnpackOnce(LayerBuildState& state) {
 
 void LayerBuilder::CommitWhenReady(const std::shared_ptr<LayerBuildState>& state) {
   const auto commit = [this, state] {
-    const Status queued = committers_.Submit([this, state] { End(*state, Commit(*state)); });
+    const Status queued = committers_.Submit([this, state] {
+      if (!FollowParent(state)) End(*state, Commit(*state));
+    });
     if (!queued.ok()) End(*state, queued);
   };
-  // A copy: the end of this build drops its share in the parent's.
-  if (const auto parent = state->parent; parent) {
+  if (const auto parent = state->Parent()) {
     parent->WhenEnded(commit);
   } else {
     commit();
   }
 }
 
+bool LayerBuilder::FollowParent(const std::shared_ptr<LayerBuildState>& state) {
+  const auto failed = state->Parent();
+  if (!failed || failed->status().ok() || state->stop.stop_requested()) return false;
+  const auto next = Find(*state->task.parent_chain);
+  if (!next || next == failed || next->phase() == BuildPhase::kFailed) return false;
+  {
+    MutexLock lock(state->mutex);
+    state->parent = next;
+  }
+  CommitWhenReady(state);
+  return true;
+}
+
 Status LayerBuilder::Commit(LayerBuildState& state) {
   auto& snapshots = options_.store.snapshots();
   const LayerTask& task = state.task;
-  if (state.parent && !state.parent->status().ok()) {
-    return state.parent->status().Annotate("the layer below");
+  if (state.stop.stop_requested()) return Cancelled("nobody waits for the layer any more");
+  if (const auto parent = state.Parent(); parent && !parent->status().ok()) {
+    const bool there = snapshots.FindLayer(*task.parent_chain).ok();
+    if (!there) return parent->status().Annotate("the layer below");
   }
   std::vector<std::filesystem::path> lower;
   if (task.parent_chain) {
@@ -301,15 +319,17 @@ void LayerBuilder::End(LayerBuildState& state, Status status) {
   }
   std::vector<std::function<void()>> wakes;
   std::shared_ptr<p2p::Fetch> fetch;
+  std::shared_ptr<LayerBuild> parent;
   {
     MutexLock lock(state.mutex);
     state.phase = status.ok() ? BuildPhase::kDone : BuildPhase::kFailed;
     state.status = status;
     wakes.swap(state.wakes);
     if (!status.ok()) fetch = std::move(state.fetch);
+    parent = std::move(state.parent);
+    state.changed.NotifyAll();
   }
   for (auto& wake : wakes) wake();
-  state.parent.reset();
 }
 
 }  // namespace hearth::plugin

@@ -81,6 +81,8 @@ class LayerBuilder {
   void Unpack(const std::shared_ptr<LayerBuildState>& state);
   Status UnpackOnce(LayerBuildState& state);
   void CommitWhenReady(const std::shared_ptr<LayerBuildState>& state);
+  // True when the parent's build failed and is followed by another, which this now waits for.
+  bool FollowParent(const std::shared_ptr<LayerBuildState>& state);
   Status Commit(LayerBuildState& state);
   void End(LayerBuildState& state, Status status);
 
