@@ -139,6 +139,7 @@ void ChainIndex::JoinPending() {
     const auto config = ReadDocument(manifest.config.digest, oci::kMaxConfigBytes);
     if (!config.ok()) continue;  // not here yet
     auto layers = JoinLayers(digest, manifest, *config);
+    if (layers.ok()) KeepChains(*layers);
     MutexLock lock(mutex_);
     const auto known = by_manifest_.find(digest);
     if (known == by_manifest_.end()) continue;
@@ -149,6 +150,22 @@ void ChainIndex::JoinPending() {
                   {{"manifest", digest.ToString()}, {"error", layers.status()}});
       known->second->manifest.reset();  // do not try again
     }
+  }
+}
+
+void ChainIndex::KeepChains(const ImageLayers& image) {
+  kv::Batch batch;
+  bool any = false;
+  for (const auto& layer : image.layers) {
+    // A preheat's record stays: it also says where the image is from.
+    if (options_.kv.Get(kv::Family::kChains, KeyOf(layer.chain)).ok()) continue;
+    batch.Put(kv::Family::kChains, KeyOf(layer.chain), KeyOf(image.manifest));
+    any = true;
+  }
+  if (!any) return;
+  if (const Status status = options_.kv.Write(batch, kv::Sync::kNo); !status.ok()) {
+    LOG_WARNING("chains not kept; a pull after a restart is containerd's own",
+                {{"manifest", image.manifest.ToString()}, {"error", status}});
   }
 }
 

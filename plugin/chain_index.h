@@ -89,6 +89,9 @@ class ChainIndex final : public ContentObserver, public ManifestObserver {
   // Reads configs that arrived meanwhile; disk reads happen outside of the lock.
   void JoinPending();
   void Index(Image& image, ImageLayers layers) REQUIRES(mutex_);
+  // Writes down which manifest makes these chains, so that a retry after a restart is native again:
+  // containerd has the manifest by then, and does not send it a second time.
+  void KeepChains(const ImageLayers& image);
   void LoadFromDisk(const Digest& chain);
   Result<std::string> ReadDocument(const Digest& digest, uint64_t limit_bytes) const;
 
