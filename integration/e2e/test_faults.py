@@ -36,7 +36,8 @@ def nothing_half_made(node, digest):
     """The store is clean, and the blob is not in it."""
     code, said = node.verify()
     assert code == 0, said
-    assert not node.blob_path(digest).exists()
+    # Whoever waits is told of a failure first, then the file goes.
+    wait_for(lambda: not node.blob_path(digest).exists(), 5, "the end of a blob that failed")
 
 
 @dataclasses.dataclass
