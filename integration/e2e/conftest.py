@@ -1,26 +1,12 @@
 """Fixtures of the end-to-end tests: real parts, one scratch folder per test."""
 
 import os
-import subprocess
 
 import pytest
 
 from integration.testbed import Testbed, small_image
-from integration.testbed.paths import HEARTH
 
 LOG_LINES = 40
-NEEDS_NODE = {"test_preheat.py", "test_pull.py", "test_faults.py", "test_cli.py", "test_exact.py"}
-
-
-def _node_exists():
-    try:
-        out = subprocess.run([HEARTH, "node", "--help"], capture_output=True, text=True, timeout=20)
-        return out.returncode == 0 and "Usage: hearth node" in out.stdout
-    except FileNotFoundError:
-        return False
-
-
-collect_ignore = [] if _node_exists() else sorted(NEEDS_NODE)
 
 
 def pytest_configure(config):
