@@ -1,6 +1,7 @@
 #include "plugin/chain_index.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "base/log.h"
@@ -56,13 +57,13 @@ Result<ImageLayers> JoinLayers(const Digest& digest, const oci::Manifest& manife
 
 void ChainIndex::OnManifest(const SeenManifest& seen) {
   const oci::Access origin{seen.registry, seen.repository, seen.authorization};
-  AddManifest(seen.digest, seen.body, seen.media_type, &origin);
+  AddManifest(seen.digest, seen.body, seen.media_type, &origin, false);
 }
 
 void ChainIndex::OnCommitted(const std::string& ref, const Digest& digest, uint64_t size_bytes) {
   if (KindOfRef(ref) != "manifest" || size_bytes > oci::kMaxManifestBytes) return;
   const auto bytes = ReadDocument(digest, oci::kMaxManifestBytes);
-  if (bytes.ok()) AddManifest(digest, *bytes, "", nullptr);
+  if (bytes.ok()) AddManifest(digest, *bytes, "", nullptr, false);
 }
 
 Status ChainIndex::Remember(const ImageLayers& image, const oci::Access& origin) {
@@ -75,20 +76,29 @@ Status ChainIndex::Remember(const ImageLayers& image, const oci::Access& origin)
   TRY_STATUS(options_.kv.Write(batch, kv::Sync::kNo));
   MutexLock lock(mutex_);
   Image& entry = Touch(image.manifest);
-  entry.origins[OriginKey(origin)] = {origin, options_.clock.SteadyNow() + options_.source_ttl};
+  AddOrigin(entry, origin, true);
   Index(entry, image);
   return OkStatus();
 }
 
 void ChainIndex::AddManifest(const Digest& digest, std::string_view bytes,
-                             std::string_view media_type, const oci::Access* origin) {
+                             std::string_view media_type, const oci::Access* origin,
+                             bool preheated) {
   auto manifest = oci::Manifest::Parse(bytes, media_type);
   if (!manifest.ok()) return;  // an index, or not for us
   MutexLock lock(mutex_);
   Image& image = Touch(digest);
   if (!image.manifest) image.manifest = std::move(*manifest);
-  if (origin != nullptr) {
-    image.origins[OriginKey(*origin)] = {*origin, options_.clock.SteadyNow() + options_.source_ttl};
+  if (origin != nullptr) AddOrigin(image, *origin, preheated);
+}
+
+void ChainIndex::AddOrigin(Image& image, const oci::Access& origin, bool preheated) {
+  const SteadyTime now = options_.clock.SteadyNow();
+  std::erase_if(image.origins, [&](const auto& old) { return old.second.second < now; });
+  if (preheated) {
+    image.preheated_from = oci::Access{origin.registry, origin.repository, {}};
+  } else {
+    image.origins[OriginKey(origin)] = {origin, now + options_.source_ttl};
   }
 }
 
@@ -184,7 +194,7 @@ void ChainIndex::LoadFromDisk(const Digest& chain) {
       origin = oci::Access{source->substr(0, newline), source->substr(newline + 1), {}};
     }
   }
-  AddManifest(manifest_digest, *bytes, "", origin ? &*origin : nullptr);
+  AddManifest(manifest_digest, *bytes, "", origin ? &*origin : nullptr, true);
 }
 
 std::vector<ChainIndex::Candidate> ChainIndex::Find(const Digest& chain,
@@ -212,10 +222,18 @@ std::vector<ChainIndex::Candidate> ChainIndex::Find(const Digest& chain,
     const Image& image = *by_manifest_.at(digest);
     Candidate candidate{.image = image.layers, .index = 0, .origins = {}};
     while (candidate.image->layers[candidate.index].chain != chain) ++candidate.index;
+    // The callers' own access first, then what needs none or the node's.
+    std::set<std::string> known_origins;
     for (const auto& [key, origin] : image.origins) {
-      if (origin.second >= options_.clock.SteadyNow()) candidate.origins.push_back(origin.first);
+      if (origin.second < options_.clock.SteadyNow()) continue;
+      candidate.origins.push_back(origin.first);
+      known_origins.insert(key);
     }
-    if (named && !image.origins.contains(OriginKey(*named))) candidate.origins.push_back(*named);
+    for (const auto& access : {image.preheated_from, named}) {
+      if (access && known_origins.insert(OriginKey(*access)).second) {
+        candidate.origins.push_back(*access);
+      }
+    }
     candidates.push_back(std::move(candidate));
   }
   return candidates;

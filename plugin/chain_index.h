@@ -61,7 +61,7 @@ class ChainIndex final : public ContentObserver, public ManifestObserver {
   void OnManifest(const SeenManifest& seen) override;
   void OnCommitted(const std::string& ref, const Digest& digest, uint64_t size_bytes) override;
   // An image that we preheat: kept on disk with the repository (never a credential) that it is
-  // from.
+  // from, which stays an origin of it.
   Status Remember(const ImageLayers& image, const oci::Access& origin);
 
   struct Candidate {
@@ -80,12 +80,15 @@ class ChainIndex final : public ContentObserver, public ManifestObserver {
     Digest digest;
     std::optional<oci::Manifest> manifest;
     std::shared_ptr<const ImageLayers> layers;  // null until the config is here
-    std::map<std::string, std::pair<oci::Access, SteadyTime>> origins;  // by registry/repository
+    // Of callers, until their time; by registry/repository.
+    std::map<std::string, std::pair<oci::Access, SteadyTime>> origins;
+    std::optional<oci::Access> preheated_from;
   };
 
   Image& Touch(const Digest& digest) REQUIRES(mutex_);
   void AddManifest(const Digest& digest, std::string_view bytes, std::string_view media_type,
-                   const oci::Access* origin);
+                   const oci::Access* origin, bool preheated);
+  void AddOrigin(Image& image, const oci::Access& origin, bool preheated) REQUIRES(mutex_);
   // Reads configs that arrived meanwhile; disk reads happen outside of the lock.
   void JoinPending();
   void Index(Image& image, ImageLayers layers) REQUIRES(mutex_);

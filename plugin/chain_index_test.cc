@@ -93,6 +93,32 @@ TEST_F(ChainIndexTest, PreheatedImageIsKnownAfterARestart) {
   EXPECT_EQ(found[0].origins[0].repository, "lab/app");
 }
 
+TEST_F(ChainIndexTest, PreheatedImageKeepsItsOriginWhileTheNodeRuns) {
+  const ImageForTest image({"one"});
+  scratch_.Keep(image.manifest);
+  scratch_.Keep(image.config);
+  const auto layers = JoinLayers(image.manifest_digest(), image.parsed(), image.config);
+  ASSERT_TRUE(layers.ok());
+  auto index = MakeIndex();
+  ASSERT_TRUE(index.Remember(*layers, {"reg.test", "lab/app", {}}).ok());
+  clock_.Advance(std::chrono::hours(1));
+  const auto found = index.Find(image.chain(0), "");
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].origins.size(), 1u);
+}
+
+TEST_F(ChainIndexTest, ImagesNameIsAnOriginWhereACallersAccessHasEnded) {
+  const ImageForTest image({"one"});
+  auto index = MakeIndex();
+  scratch_.Keep(image.config);
+  index.OnManifest(Seen(image, "Bearer secret"));
+  clock_.Advance(std::chrono::minutes(11));
+  const auto found = index.Find(image.chain(0), "reg.test:5000/lab/app:v1");
+  ASSERT_EQ(found.size(), 1u);
+  ASSERT_EQ(found[0].origins.size(), 1u);
+  EXPECT_EQ(found[0].origins[0].authorization.Reveal(), "");
+}
+
 TEST_F(ChainIndexTest, RejectedCandidateIsNotOfferedAgain) {
   const ImageForTest image({"one"});
   auto index = MakeIndex();
