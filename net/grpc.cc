@@ -33,7 +33,8 @@ constexpr int kBacklog = 64;
 // Descriptors run out for a moment: look again after this long instead of spinning.
 constexpr int kAcceptPauseMs = 100;
 constexpr auto kDestructorGrace = std::chrono::seconds(2);
-constexpr int kMaxReconnectBackoffMs = 3000;
+// A local socket costs nothing to try, and who comes back must be found before it calls us.
+constexpr int kMaxReconnectBackoffMs = 1000;
 
 Result<sockaddr_un> AddressOf(const std::filesystem::path& path) {
   sockaddr_un address{};

@@ -36,8 +36,7 @@ class GrpcContainerdClient final : public ContainerdClient {
  public:
   explicit GrpcContainerdClient(Options options)
       : options_(std::move(options)),
-        channel_(
-            grpc::CreateChannel("unix://" + options_.address, grpc::InsecureChannelCredentials())),
+        channel_(net::MakeUnixChannel(options_.address)),
         content_(content::Content::NewStub(channel_)),
         images_(images::Images::NewStub(channel_)),
         introspection_(introspection::Introspection::NewStub(channel_)),
@@ -60,10 +59,12 @@ class GrpcContainerdClient final : public ContainerdClient {
   }
 
   Result<ContainerdServer> Server() override {
-    Call context(*this, "", "");
-    context.get()->set_wait_for_ready(false);  // it is asked again and again
+    // Not failing fast: the channel may still pause after a containerd that was down, and whoever
+    // just connected to us from a new root must be known before its first call.
+    Call context(*this, "", "", options_.server_timeout);
     introspection::ServerResponse response;
-    TRY_STATUS(Ended(introspection_->Server(context.get(), {}, &response), "server"));
+    TRY_STATUS(Ended(introspection_->Server(context.get(), {}, &response), "server",
+                     options_.server_timeout));
     return ContainerdServer{response.uuid(), response.pid(), response.pidns()};
   }
 
@@ -241,8 +242,11 @@ class GrpcContainerdClient final : public ContainerdClient {
   class Call {
    public:
     Call(GrpcContainerdClient& client, const std::string& ns, const std::string& lease)
+        : Call(client, ns, lease, client.options_.timeout) {}
+    Call(GrpcContainerdClient& client, const std::string& ns, const std::string& lease,
+         std::chrono::milliseconds timeout)
         : client_(client) {
-      context_.set_deadline(std::chrono::system_clock::now() + client.options_.timeout);
+      context_.set_deadline(std::chrono::system_clock::now() + timeout);
       // A containerd that restarts is back within seconds; a call need not fail meanwhile.
       context_.set_wait_for_ready(true);
       if (!ns.empty()) context_.AddMetadata(kNamespaceHeader, ns);
@@ -265,10 +269,14 @@ class GrpcContainerdClient final : public ContainerdClient {
   };
 
   Status Ended(const grpc::Status& grpc_status, std::string_view what) const {
+    return Ended(grpc_status, what, options_.timeout);
+  }
+  Status Ended(const grpc::Status& grpc_status, std::string_view what,
+               std::chrono::milliseconds timeout) const {
     Status status = net::FromGrpc(grpc_status);
     if (status.code() == StatusCode::kDeadlineExceeded) {
-      status = Unavailable("no answer within " + FormatDuration(options_.timeout) +
-                           " (is containerd running?)");
+      status =
+          Unavailable("no answer within " + FormatDuration(timeout) + " (is containerd running?)");
     }
     return status.Annotate("containerd at " + options_.address + ": " + std::string(what));
   }
