@@ -228,7 +228,7 @@ TEST(HttpClientTest, SlowButSteadyIsNotAStall) {
     }
   });
   auto request = Get(server.Url());
-  request.stall_timeout = milliseconds(400);
+  request.stall_timeout = milliseconds(2000);
   EXPECT_EQ(MakeClient()->Fetch(request, kLimit).value().body, "xxxxxx");
 }
 
@@ -241,10 +241,10 @@ TEST(HttpClientTest, PausedTransferIsNotStalledButAResumedOneIs) {
   const auto recorder = std::make_shared<Recorder>();
   recorder->pause_always = true;
   auto request = Get(server.Url());
-  request.stall_timeout = milliseconds(50);
+  request.stall_timeout = milliseconds(800);
   const auto transfer = client->Start(request, recorder);
   ASSERT_EQ(recorder->WaitForData(0), 1);
-  ::poll(nullptr, 0, 300);  // long past the stall timeout
+  ::poll(nullptr, 0, 1500);  // long past the stall timeout
   EXPECT_FALSE(recorder->done());
   recorder->pause_always = false;
   transfer->Resume();

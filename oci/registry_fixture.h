@@ -73,7 +73,7 @@ class RegistryFixture : public testing::Test {
     options_.least_progress_bytes = 1;
     options_.first_backoff = std::chrono::milliseconds(1);
     options_.max_backoff = std::chrono::milliseconds(4);
-    options_.stall_timeout = std::chrono::milliseconds(300);
+    options_.stall_timeout = std::chrono::milliseconds(800);
     options_.connect_timeout = std::chrono::milliseconds(1000);
     options_.host = [this](const std::string& domain) -> Result<RegistryHost> {
       return hosts_[domain];
