@@ -1,7 +1,6 @@
 #include "store/blob_files.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 
 #include <cerrno>
 #include <system_error>
@@ -35,11 +34,12 @@ Result<Fd> BlobFiles::Open(const Digest& digest) const {
 }
 
 Status BlobFiles::MakeParent(const Digest& digest) const {
-  const std::filesystem::path parent = PathOf(digest).parent_path();
-  struct stat info {};
-  if (::stat(parent.c_str(), &info) == 0) return OkStatus();
-  TRY_STATUS(disk_->MakeDirectory(parent, kDirectoryMode));
-  return disk_->SyncDirectory(directory_);
+  std::atomic<bool>& synced = (*synced_parents_)[digest.bytes()[0]];
+  if (synced) return OkStatus();
+  TRY_STATUS(disk_->MakeDirectory(PathOf(digest).parent_path(), kDirectoryMode));
+  TRY_STATUS(disk_->SyncDirectory(directory_));
+  synced = true;
+  return OkStatus();
 }
 
 Result<Fd> BlobFiles::Create(const Digest& digest, uint64_t size_bytes, bool keep) const {
@@ -91,7 +91,8 @@ Status BlobFiles::Walk(
     std::filesystem::directory_iterator files(parents->path(), error);
     for (; !error && files != std::filesystem::directory_iterator(); files.increment(error)) {
       const auto digest = Digest::FromHex(files->path().filename().string());
-      visit(files->path(), digest.ok() ? &*digest : nullptr);
+      const bool ours = digest.ok() && files->path() == PathOf(*digest);
+      visit(files->path(), ours ? &*digest : nullptr);
     }
     if (error == std::errc::not_a_directory) {
       error.clear();

@@ -3,8 +3,11 @@
 // Any thread; two calls for one digest must not overlap (the store sees to that).
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <filesystem>
 #include <functional>
+#include <memory>
 
 #include "base/digest.h"
 #include "base/file.h"
@@ -29,7 +32,7 @@ class BlobFiles {
   Status Remove(const Digest& digest) const;
   // kResourceExhausted when fewer than `needed_bytes` are free.
   Status CheckSpace(const Digest& digest, uint64_t needed_bytes) const;
-  // Calls `visit` for each file; `digest` is null when its name is none of ours.
+  // Calls `visit` for each file; `digest` is null when it is none of ours.
   Status Walk(const std::function<void(const std::filesystem::path& path, const Digest* digest)>&
                   visit) const;
   Status RemovePath(const std::filesystem::path& path) const { return disk_->Unlink(path); }
@@ -41,6 +44,10 @@ class BlobFiles {
 
   std::filesystem::path directory_;  // blobs/sha256
   Disk* disk_;
+  // Those of its directories whose names are known to be on disk. That one is there does not say
+  // so: whoever made it may not have come to the sync.
+  std::shared_ptr<std::array<std::atomic<bool>, 256>> synced_parents_ =
+      std::make_shared<std::array<std::atomic<bool>, 256>>();
 };
 
 }  // namespace hearth::store

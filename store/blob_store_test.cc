@@ -515,5 +515,41 @@ TEST_F(BlobStoreTest, FaultLoop) {
   }
 }
 
+// Counts what makes a name durable.
+class SyncCounter final : public Disk {
+ public:
+  Status SyncDirectory(const std::filesystem::path& directory) override {
+    MutexLock lock(mutex_);
+    ++syncs_[directory];
+    return Disk::SyncDirectory(directory);
+  }
+  int Of(const std::filesystem::path& directory) {
+    MutexLock lock(mutex_);
+    return syncs_[directory];
+  }
+
+ private:
+  Mutex mutex_;
+  std::map<std::filesystem::path, int> syncs_ GUARDED_BY(mutex_);
+};
+
+TEST_F(BlobStoreTest, ADirectoryMadeBeforeACrashIsSyncedBeforeABlobInItCounts) {
+  const std::string bytes = "bytes";
+  // Made by a process that was killed before it could sync the name.
+  std::filesystem::create_directory(PathOf(Digest::Of(bytes)).parent_path());
+  SyncCounter disk;
+  store_ = BlobStore::Open({.root = scratch_.path(),
+                            .kv = faulty_kv_,
+                            .cpu_pool = pool_,
+                            .clock = clock_,
+                            .disk = disk})
+               .value();
+  const auto all = scratch_.path() / "blobs/sha256";
+  const int before = disk.Of(all);
+  Add(bytes);
+  EXPECT_EQ(disk.Of(all), before + 1);
+  store_.reset();
+}
+
 }  // namespace
 }  // namespace hearth::store

@@ -44,6 +44,7 @@ class DiskIngestStore final : public IngestStore, private IngestOwner {
   Result<IngestInfo> Info(const std::string& ref) const override;
   Status List(const std::function<bool(const IngestInfo&)>& visit) const override;
   Status Abort(const std::string& ref) override;
+  Status Verify(const std::function<void(const std::string&)>& problem) const override;
 
  private:
   const Options& options() const override { return options_; }
@@ -52,6 +53,7 @@ class DiskIngestStore final : public IngestStore, private IngestOwner {
   }
   Result<Fd> MakeFile(uint64_t* file) override;
   Status Put(const OpenIngest& ingest, const IngestRecord& record) override;
+  Status RemoveFile(uint64_t file) override;
   void Release(const OpenIngest& ingest, std::optional<KeptHash> hash) override;
   Status End(const OpenIngest& ingest, const IngestRecord& record) override;
 
@@ -72,6 +74,8 @@ class DiskIngestStore final : public IngestStore, private IngestOwner {
   std::unordered_map<std::string, OpenIngest*> held_ GUARDED_BY(mutex_);   // null: being opened
   std::list<std::pair<std::string, KeptHash>> hashes_ GUARDED_BY(mutex_);  // newest first
   uint64_t last_file_ GUARDED_BY(mutex_) = 0;
+  // Files whose record is about to be made, or was just dropped.
+  std::unordered_set<uint64_t> between_ GUARDED_BY(mutex_);
 };
 
 Result<std::unique_ptr<Ingest>> DiskIngestStore::Open(const std::string& ref, uint64_t total_bytes,
@@ -142,12 +146,18 @@ Result<IngestRecord> DiskIngestStore::FindOrMake(const std::string& ref, uint64_
   fresh.updated = fresh.started;
   fresh.boot_id = boot_id_;
   *file = TRY(MakeFile(&fresh.file));
-  const Status put = index_.Put(fresh);
+  Status put;
+  {
+    MutexLock lock(mutex_);
+    put = index_.Put(fresh);
+    if (put.ok()) between_.erase(fresh.file);
+    if (put.ok() && found.ok()) between_.insert(found->file);
+  }
   if (!put.ok()) {
-    (void)options_.disk.Unlink(PathOf(fresh.file));
+    (void)RemoveFile(fresh.file);
     return put;
   }
-  if (found.ok()) (void)options_.disk.Unlink(PathOf(found->file));
+  if (found.ok()) (void)RemoveFile(found->file);
   return fresh;
 }
 
@@ -157,8 +167,22 @@ Result<Fd> DiskIngestStore::MakeFile(uint64_t* file) {
     MutexLock lock(mutex_);
     last_file_ = std::max<uint64_t>(last_file_ + 1, ToUnixNanos(options_.clock.WallNow()));
     *file = last_file_;
+    between_.insert(*file);
   }
-  return OpenFile(PathOf(*file), O_RDWR | O_CREAT | O_EXCL, kFileMode);
+  auto made = OpenFile(PathOf(*file), O_RDWR | O_CREAT | O_EXCL, kFileMode);
+  if (!made.ok()) {
+    MutexLock lock(mutex_);
+    between_.erase(*file);
+  }
+  return made;
+}
+
+// What cannot be removed is swept at the next start.
+Status DiskIngestStore::RemoveFile(uint64_t file) {
+  const Status removed = options_.disk.Unlink(PathOf(file));
+  MutexLock lock(mutex_);
+  between_.erase(file);
+  return removed;
 }
 
 Status DiskIngestStore::Put(const OpenIngest& ingest, const IngestRecord& record) {
@@ -167,7 +191,11 @@ Status DiskIngestStore::Put(const OpenIngest& ingest, const IngestRecord& record
   if (held == held_.end() || held->second != &ingest) {
     return NotFound("ingest \"" + record.ref + "\" was aborted");
   }
-  return index_.Put(record);
+  const uint64_t before = ingest.file_number();
+  TRY_STATUS(index_.Put(record));
+  between_.erase(record.file);
+  if (before != record.file) between_.insert(before);
+  return OkStatus();
 }
 
 void DiskIngestStore::Release(const OpenIngest& ingest, std::optional<KeptHash> hash) {
@@ -188,8 +216,9 @@ Status DiskIngestStore::End(const OpenIngest& ingest, const IngestRecord& record
     held_.erase(held);
     released_.NotifyAll();
     TRY_STATUS(removed);
+    between_.insert(record.file);
   }
-  return options_.disk.Unlink(PathOf(record.file));
+  return RemoveFile(record.file);
 }
 
 void DiskIngestStore::KeepHash(const std::string& ref, KeptHash hash) {
@@ -257,8 +286,9 @@ Status DiskIngestStore::Abort(const std::string& ref) {
     }
     if (!found.ok()) return OkStatus();  // its file is swept at the next start
     record = std::move(*found);
+    between_.insert(record.file);
   }
-  return options_.disk.Unlink(PathOf(record.file));
+  return RemoveFile(record.file);
 }
 
 // --- after a restart ---
@@ -270,7 +300,7 @@ Status DiskIngestStore::SweepRecord(const std::string& ref, const Result<IngestR
     // With a second name it is a blob already: the crash came before the ingest's end.
     if (file.ok() && Names(file->get()) == 1) {
       files.insert(std::to_string(record->file));
-      if (record->boot_id == boot_id_) return OkStatus();
+      if (record->boot_id == boot_id_ && !boot_id_.empty()) return OkStatus();
       const uint64_t size = TRY(FileSize(file->get()));
       IngestRecord known = *record;
       known.synced_bytes = std::min(known.synced_bytes, size);
@@ -302,6 +332,34 @@ Status DiskIngestStore::Sweep() {
     TRY_STATUS(options_.disk.Unlink(it->path()));
   }
   if (error) return ErrnoStatus(error.value(), "walk " + directory_.string());
+  return OkStatus();
+}
+
+// --- verification ---
+
+Status DiskIngestStore::Verify(const std::function<void(const std::string&)>& problem) const {
+  MutexLock lock(mutex_);
+  std::unordered_map<std::string, std::string> refs;  // by name of the file
+  TRY_STATUS(index_.Scan([&](const std::string& ref, const Result<IngestRecord>& record) {
+    if (record.ok()) {
+      refs.emplace(std::to_string(record->file), ref);
+    } else {
+      problem(record.status().message());
+    }
+    return true;
+  }));
+  for (const uint64_t file : between_) refs.emplace(std::to_string(file), "");
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(directory_, error), end; !error && it != end;
+       it.increment(error)) {
+    if (refs.erase(it->path().filename().string()) == 0) {
+      problem(it->path().string() + ": no record says what it is");
+    }
+  }
+  if (error) return ErrnoStatus(error.value(), "walk " + directory_.string());
+  for (const auto& [file, ref] : refs) {
+    if (!ref.empty()) problem("ingest \"" + ref + "\": its file " + file + " is missing");
+  }
   return OkStatus();
 }
 

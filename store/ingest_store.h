@@ -73,6 +73,9 @@ class IngestStore {
   virtual Status List(const std::function<bool(const IngestInfo&)>& visit) const = 0;
   // OK when there is none. A holder's next call gets kNotFound.
   virtual Status Abort(const std::string& ref) = 0;
+
+  // Checks records and files against each other; `problem` gets a line for each that is alone.
+  virtual Status Verify(const std::function<void(const std::string&)>& problem) const = 0;
 };
 
 }  // namespace hearth::store

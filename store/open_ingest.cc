@@ -170,10 +170,10 @@ Status OpenIngest::Truncate() {
   next.updated = store_.options().clock.WallNow();
   const Status put = store_.Put(*this, next);
   if (!put.ok()) {
-    (void)store_.options().disk.Unlink(store_.PathOf(next.file));
+    (void)store_.RemoveFile(next.file);
     return put;
   }
-  (void)store_.options().disk.Unlink(store_.PathOf(old_file));
+  (void)store_.RemoveFile(old_file);
   file_ = std::move(file);
   hash_.emplace();
   written_back_bytes_ = 0;

@@ -32,6 +32,8 @@ class IngestOwner {
   virtual std::filesystem::path PathOf(uint64_t file) const = 0;
   // A new empty file; its number goes to `file`.
   virtual Result<Fd> MakeFile(uint64_t* file) = 0;
+  // A file without a record goes.
+  virtual Status RemoveFile(uint64_t file) = 0;
   // kNotFound when it was aborted meanwhile.
   virtual Status Put(const OpenIngest& ingest, const IngestRecord& record) = 0;
   // The ref is free again; bytes and record stay.
@@ -58,6 +60,7 @@ class OpenIngest final : public Ingest {
   Status Abandon() override;
 
   const std::string& ref() const { return ref_; }
+  uint64_t file_number() const { return record().file; }
   // Somebody aborted it.
   void MarkEnded();
 

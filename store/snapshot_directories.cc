@@ -89,10 +89,13 @@ Status SnapshotDirectories::MakeParts(uint64_t directory, uint64_t like) const {
   return OkStatus();
 }
 
-bool SnapshotDirectories::Exists(uint64_t directory) const {
+Result<bool> SnapshotDirectories::Exists(uint64_t directory) const {
+  if (directory == 0) return false;
+  const std::filesystem::path fs = PathOf(directory) / "fs";
   struct stat info {};
-  return directory != 0 && ::lstat((PathOf(directory) / "fs").c_str(), &info) == 0 &&
-         S_ISDIR(info.st_mode);
+  if (::lstat(fs.c_str(), &info) == 0) return S_ISDIR(info.st_mode);
+  if (errno == ENOENT || errno == ENOTDIR) return false;
+  return ErrnoStatus(errno, "stat " + fs.string());
 }
 
 Result<SnapshotUsage> SnapshotDirectories::Measure(uint64_t directory) const {

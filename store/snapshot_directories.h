@@ -21,8 +21,8 @@ class SnapshotDirectories {
 
   // fs and work, `fs` 0755 and owned as that of `like` (0 = root's). Nothing is left on an error.
   Status Make(uint64_t directory, uint64_t like) const;
-  // Whether it has an `fs`.
-  bool Exists(uint64_t directory) const;
+  // Whether it has an `fs`. An error of the disk is no answer.
+  Result<bool> Exists(uint64_t directory) const;
   // Disk blocks and inodes of `fs`; a file with several names counts once.
   Result<SnapshotUsage> Measure(uint64_t directory) const;
   // Removes the tree, with pauses, so that others get at the disk. kCancelled: some is left.

@@ -109,7 +109,7 @@ Result<SnapshotInfo> DiskSnapshotStore::Create(SnapshotKind kind, const std::str
   if (there.ok()) return AlreadyExists("snapshot " + key + " exists");
   if (there.code() != StatusCode::kNotFound) return there;
   const auto below = TRY(FindParent(parent));
-  if (below && !directories_.Exists(below->directory)) {
+  if (below && !TRY(directories_.Exists(below->directory))) {
     return FailedPrecondition("the files of parent snapshot " + parent +
                               " were lost; run `hearth repair`, or pull the image again");
   }

@@ -351,6 +351,22 @@ TEST_F(SnapshotStoreTest, OpenSweepsWhatDoesNotAgree) {
   EXPECT_GT(store_->Stat("c")->directory, 4711u);
 }
 
+TEST_F(SnapshotStoreTest, ADiskThatErrsTakesNoRecord) {
+  const SnapshotInfo info = Committed("a");
+  const std::filesystem::path directory = store_->FsPath(info.directory).parent_path();
+  const std::filesystem::path aside = scratch_.path() / "aside";
+  std::filesystem::rename(directory, aside);
+  std::filesystem::create_symlink(directory, directory);  // ELOOP stands for EIO
+  store_.reset();
+  const auto opened = SnapshotStore::Open(
+      {.root = scratch_.path(), .kv = faulty_kv_, .clock = clock_, .disk = disk_});
+  EXPECT_FALSE(opened.ok());
+  std::filesystem::remove(directory);
+  std::filesystem::rename(aside, directory);
+  Reopen();
+  EXPECT_TRUE(store_->Stat("a").ok());
+}
+
 TEST_F(SnapshotStoreTest, AfterAPowerLossOnlyDurableLayersCount) {
   for (const std::string name : {"synced", "loose", "marked"}) {
     LayerInfo layer = Layer(name, "", name == "synced");

@@ -37,11 +37,17 @@ Status DiskSnapshotStore::Sweep() {
 
 Result<DiskSnapshotStore::Owners> DiskSnapshotStore::SweepLayers(kv::Batch& batch) const {
   Owners owners;
+  Status failed;  // then nothing is known to be missing
   TRY_STATUS(index_.ScanLayers([&](const std::string& key, const Result<LayerInfo>& layer) {
     Status wrong = layer.status();
-    if (wrong.ok() && !directories_.Exists(layer->directory)) wrong = NotFound("no directory");
+    if (wrong.ok()) {
+      const auto there = directories_.Exists(layer->directory);
+      failed = there.status();
+      if (!failed.ok()) return false;
+      if (!*there) wrong = NotFound("no directory");
+    }
     // Its files may be there in name only.
-    if (wrong.ok() && !layer->durable && layer->boot_id != boot_id_) {
+    if (wrong.ok() && !layer->durable && (layer->boot_id != boot_id_ || boot_id_.empty())) {
       wrong = DataLoss("the machine went down before its files were known to be on disk");
     }
     if (!wrong.ok()) {
@@ -53,6 +59,7 @@ Result<DiskSnapshotStore::Owners> DiskSnapshotStore::SweepLayers(kv::Batch& batc
     owners.layers.emplace(layer->chain, *layer);
     return true;
   }));
+  TRY_STATUS(failed);
   return owners;
 }
 
@@ -60,7 +67,8 @@ Status DiskSnapshotStore::SweepSnapshots(Owners& owners, kv::Batch& batch) {
   for (const auto& [chain, layer] : owners.layers) {
     if (layer.parent_chain) layers_on_[*layer.parent_chain].insert(chain);
   }
-  return index_.ScanSnapshots(
+  Status failed;
+  TRY_STATUS(index_.ScanSnapshots(
       [&](const std::string& name, const Result<SnapshotRecord>& found) NO_THREAD_SAFETY_ANALYSIS {
         if (found.ok() && found->info.chain) {
           SnapshotRecord record = *found;
@@ -76,8 +84,12 @@ Status DiskSnapshotStore::SweepSnapshots(Owners& owners, kv::Batch& batch) {
           return true;
         }
         Status wrong = found.status();
-        if (wrong.ok() && !directories_.Exists(found->info.directory))
-          wrong = NotFound("no directory");
+        if (wrong.ok()) {
+          const auto there = directories_.Exists(found->info.directory);
+          failed = there.status();
+          if (!failed.ok()) return false;
+          if (!*there) wrong = NotFound("no directory");
+        }
         if (!wrong.ok()) {
           LOG_WARNING("record of a snapshot dropped", {{"name", name}, {"reason", wrong}});
           index_.RemoveSnapshot(batch, name);
@@ -86,7 +98,8 @@ Status DiskSnapshotStore::SweepSnapshots(Owners& owners, kv::Batch& batch) {
         owners.directories.emplace(found->info.directory, "snapshot " + name);
         Link(found->info);
         return true;
-      });
+      }));
+  return failed;
 }
 
 // --- containerd anew ---
@@ -148,7 +161,9 @@ void DiskSnapshotStore::CheckSnapshot(
     }
     return;
   }
-  if (!directories_.Exists(info.directory)) {
+  if (const auto there = directories_.Exists(info.directory); !there.ok()) {
+    problem(what + ": " + there.status().message());
+  } else if (!*there) {
     problem(what + ": directory " + std::to_string(info.directory) + " is missing");
   }
   const auto [owner, added] = owners.directories.emplace(info.directory, what);
@@ -163,7 +178,9 @@ Status DiskSnapshotStore::Verify(const std::function<void(const std::string&)>& 
       problem(layer.status().message());
       return true;
     }
-    if (!directories_.Exists(layer->directory)) {
+    if (const auto there = directories_.Exists(layer->directory); !there.ok()) {
+      problem("layer " + key + ": " + there.status().message());
+    } else if (!*there) {
       problem("layer " + key + ": directory " + std::to_string(layer->directory) + " is missing");
     }
     const auto [owner, added] = owners.directories.emplace(layer->directory, "layer " + key);

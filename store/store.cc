@@ -93,6 +93,7 @@ Store::~Store() {
 Status Store::Verify(bool repair, const std::function<void(const std::string&)>& problem,
                      std::stop_token stop) {
   TRY_STATUS(blobs_->Verify(repair, problem, stop));
+  TRY_STATUS(ingests_->Verify(problem));
   return snapshots_->Verify(problem);
 }
 

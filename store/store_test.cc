@@ -19,6 +19,7 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using testing::Contains;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
@@ -60,6 +61,37 @@ TEST_F(StoreTest, ANewerStoreIsRefused) {
   EXPECT_EQ(open("2").code(), StatusCode::kFailedPrecondition);
   EXPECT_THAT(open("2").message(), HasSubstr("version 2"));
   EXPECT_EQ(open("many").code(), StatusCode::kDataLoss);
+}
+
+TEST_F(StoreTest, VerifyFindsWhatNoRecordNames) {
+  ThreadPool pool({.name = "cpu"});
+  auto store = Open(scratch_.path(), pool);
+  ASSERT_TRUE(store.ok()) << store.status();
+  const Digest digest = Digest::Of("blob");
+  auto grown = (*store)->blobs().Grow(digest, 4);
+  ASSERT_TRUE(grown->blob->Write(0, std::string_view("blob")).ok());
+  ASSERT_TRUE(grown->blob->WaitComplete({}, Soon()).ok());
+  auto ingest = (*store)->ingests().Open("ref", 0, Soon());
+  ASSERT_TRUE((*ingest)->Append(std::string_view("some")).ok());
+  ASSERT_TRUE((*ingest)->Truncate().ok());
+  ASSERT_THAT(Problems(**store), IsEmpty());
+
+  const std::filesystem::path blobs = scratch_.path() / "blobs/sha256";
+  const std::filesystem::path elsewhere = blobs / (digest.hex()[0] == '0' ? "11" : "00");
+  std::filesystem::create_directories(elsewhere);
+  const std::filesystem::path orphans[] = {
+      blobs / "stray", elsewhere / digest.hex(), elsewhere / Digest::Of("no").hex(),
+      scratch_.path() / "ingest/7", scratch_.path() / "snapshots/stray"};
+  for (const auto& orphan : orphans) std::ofstream(orphan) << "x";
+  const auto problems = Problems(**store);
+  EXPECT_EQ(problems.size(), std::size(orphans));
+  for (const auto& orphan : orphans) {
+    EXPECT_THAT(problems, Contains(HasSubstr(orphan.string())));
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(scratch_.path() / "ingest")) {
+    std::filesystem::remove(entry.path());
+  }
+  EXPECT_THAT(Problems(**store), Contains(HasSubstr("ingest \"ref\"")));
 }
 
 // What a node does, over and over, on `root`, with a few threads. Never returns.
