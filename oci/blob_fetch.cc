@@ -80,7 +80,9 @@ class BlobTransfer final : public net::HttpTransferHandler {
   Result<Flow> OnData(std::string_view data) override {
     if (answer_.status != 200 && answer_.status != 206) {
       answer_.body += data.substr(0, kMaxErrorBodyBytes - answer_.body.size());
-      return Flow::kGoOn;
+      if (answer_.body.size() < kMaxErrorBodyBytes) return Flow::kGoOn;
+      refusal_cut_ = true;  // it may have no end
+      return Unavailable("the rest is not wanted");
     }
     const uint64_t skipped = std::min<uint64_t>(skip_, data.size());
     skip_ -= skipped;
@@ -111,6 +113,8 @@ class BlobTransfer final : public net::HttpTransferHandler {
   }
 
   const net::HttpResponse& answer() const { return answer_; }
+  // The body of an answer without the blob was longer than anybody reads.
+  bool refusal_cut() const { return refusal_cut_; }
 
  private:
   Status Final(Status status) {
@@ -139,6 +143,7 @@ class BlobTransfer final : public net::HttpTransferHandler {
   Progress& progress_;
   uint64_t skip_ = 0;  // bytes before the position that this answer repeats
   net::HttpResponse answer_;
+  bool refusal_cut_ = false;
   Mutex mutex_;
   CondVar changed_;
   bool done_ GUARDED_BY(mutex_) = false;
@@ -149,7 +154,7 @@ Outcome Judge(const RegistryCall& call, const Route& route, const Progress& prog
               const BlobTransfer& transfer, Status status) {
   Outcome outcome;
   const int http_status = transfer.answer().status;
-  if (status.ok() && http_status != 200 && http_status != 206) {
+  if ((status.ok() || transfer.refusal_cut()) && http_status != 200 && http_status != 206) {
     return call.Failure(route, transfer.answer());
   }
   if (status.ok() && progress.size_bytes && progress.position < *progress.size_bytes) {

@@ -80,6 +80,33 @@ TEST_F(BlobFetchTest, ChallengeOfTheStorageBehindARedirectIsNotAnswered) {
   for (const Request& r : storage.requests()) EXPECT_EQ(r.Header("Authorization"), "");
 }
 
+TEST_F(BlobFetchTest, RefusalWithoutEndIsReadAsFarAsItIsWanted) {
+  ScriptedServer server([](const Request&, int) {
+    Reply reply = StatusReply(404);
+    reply.body = std::string(1 << 20, 'x');
+    reply.cut_after = 100'000;  // to read on would show
+    return reply;
+  });
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  const Status status = registry.FetchBlob(AccessTo(server), {Digest::Of("x")}, sink);
+  EXPECT_EQ(status.code(), StatusCode::kNotFound) << status;
+  EXPECT_EQ(server.requests().size(), 1u);
+}
+
+TEST_F(BlobFetchTest, PasswordInARedirectIsNotShown) {
+  ScriptedServer storage([](const Request&, int) { return StatusReply(403); });
+  ScriptedServer server([&](const Request&, int) {
+    return StatusReply(307, {{"Location", "http://user:hidden@" + storage.host() + "/data"}});
+  });
+  options_.max_attempts = 1;
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  const Status status = registry.FetchBlob(AccessTo(server), {Digest::Of("x")}, sink);
+  EXPECT_THAT(status.message(), HasSubstr(storage.host()));
+  EXPECT_THAT(status.message(), Not(HasSubstr("hidden")));
+}
+
 TEST_F(BlobFetchTest, OriginThatGivesAFewBytesAtATimeIsGivenUp) {
   const std::string content(100'000, 'a');
   ScriptedServer server([&](const Request& r, int) {

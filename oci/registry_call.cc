@@ -43,12 +43,14 @@ std::string Printable(std::string text) {
   return text;
 }
 
-// "https://cdn.example.com/x?sig=…" → "cdn.example.com"; the rest may hold secrets.
+// "https://cdn.example.com/x?sig=…" → "cdn.example.com"; the rest, and user and password, may be
+// secrets.
 std::string HostOf(std::string_view url) {
   if (const size_t scheme = url.find("://"); scheme != std::string_view::npos) {
     url.remove_prefix(scheme + 3);
   }
-  return Printable(std::string(url.substr(0, url.find_first_of("/?#"))));
+  url = url.substr(0, url.find_first_of("/?#"));
+  return Printable(std::string(url.substr(url.rfind('@') + 1)));
 }
 
 // The first error of a registry's error document; "" for any other body.
