@@ -116,10 +116,7 @@ Status CurlTransfer::PrepareHop(const HttpClient::Options& options) {
   // Cancelling must not wait for a name that is still being looked up.
   Set(easy, CURLOPT_QUICK_EXIT, 1L);
   Set(easy, CURLOPT_CA_CACHE_TIMEOUT, kTrustStoreSeconds);
-  if (!request.ca_file.empty()) {
-    Set(easy, CURLOPT_CAINFO, request.ca_file.c_str());
-    Set(easy, CURLOPT_CAPATH, nullptr);
-  }
+  SetTrust();
   std::string proxy;
   if (!request.unix_socket.empty()) {
     Set(easy, CURLOPT_UNIX_SOCKET_PATH, request.unix_socket.c_str());
@@ -136,6 +133,21 @@ Status CurlTransfer::PrepareHop(const HttpClient::Options& options) {
   if (proxied_) TRY_STATUS(CheckProxiedHost());
   Progress();
   return OkStatus();
+}
+
+// Without a file of its own: the system's trust store, as libcurl was built for it. libcurl itself
+// does not read the variables by which OpenSSL and Go programs, containerd too, are told another.
+void CurlTransfer::SetTrust() {
+  if (!request.ca_file.empty()) {
+    Set(easy, CURLOPT_CAINFO, request.ca_file.c_str());
+    Set(easy, CURLOPT_CAPATH, nullptr);
+    return;
+  }
+  const Environment environment = ProcessEnvironment();
+  const std::string file = environment("SSL_CERT_FILE");
+  const std::string directory = environment("SSL_CERT_DIR");
+  if (!file.empty()) Set(easy, CURLOPT_CAINFO, file.c_str());
+  if (!directory.empty()) Set(easy, CURLOPT_CAPATH, directory.c_str());
 }
 
 // The proxy makes the connection, so only the target's name can be judged here.

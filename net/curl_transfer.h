@@ -67,6 +67,7 @@ class CurlTransfer final : public HttpTransfer, public std::enable_shared_from_t
 
  private:
   Status CheckProxiedHost() const;
+  void SetTrust();
   void SetMethod();
   void SetHeaders(const std::string& user_agent);
   void SetCallbacks();

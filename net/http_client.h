@@ -29,7 +29,7 @@ struct HttpRequest {
   HttpHeaders headers;
   std::string body;
   std::string unix_socket;  // path; "" = TCP
-  std::string ca_file;      // PEM; "" = the system's trust store
+  std::string ca_file;      // PEM; "" = the system's, or SSL_CERT_FILE and SSL_CERT_DIR
   int max_redirects = 0;    // 0 = a 3xx is an answer like another
   // No byte for so long, at any stage, ends the transfer with kUnavailable.
   std::chrono::milliseconds stall_timeout{10'000};

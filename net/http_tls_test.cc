@@ -49,6 +49,8 @@ class TlsServer {
   }
   std::string Url() const { return "https://127.0.0.1:" + std::to_string(raw_.port()) + "/"; }
 
+  unsigned long SubjectHash() const { return X509_subject_name_hash(certificate_.get()); }
+
  private:
   void Serve(int fd) {
     CHECK(ready_.Wait());
@@ -88,6 +90,26 @@ TEST(HttpTlsTest, TrustsTheGivenCaAndNobodyElse) {
   const Status missing = FetchStatus(server, scratch / "missing.pem");
   EXPECT_EQ(missing.code(), StatusCode::kFailedPrecondition) << missing;
   EXPECT_NE(missing.message().find("missing.pem"), std::string::npos) << missing;
+}
+
+// As Go programs do, so that what makes containerd trust a registry makes Hearth trust it.
+TEST(HttpTlsTest, TrustsWhatSslCertFileAndDirectoryName) {
+  const Scratch scratch;
+  const TlsServer server(scratch / "ca.pem", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+  ASSERT_EQ(::setenv("SSL_CERT_FILE", std::string(scratch / "ca.pem").c_str(), 1), 0);
+  const Status by_file = FetchStatus(server, "");
+  const Status by_own_file = FetchStatus(server, scratch / "missing.pem");
+  ASSERT_EQ(::unsetenv("SSL_CERT_FILE"), 0);
+  EXPECT_TRUE(by_file.ok()) << by_file;
+  EXPECT_FALSE(by_own_file.ok());
+  char hash[32];
+  std::snprintf(hash, sizeof(hash), "%08lx.0", server.SubjectHash());
+  std::filesystem::create_symlink("ca.pem", std::string(scratch / hash));
+  ASSERT_EQ(::setenv("SSL_CERT_DIR", scratch.path().c_str(), 1), 0);
+  const Status by_directory = FetchStatus(server, "");
+  ASSERT_EQ(::unsetenv("SSL_CERT_DIR"), 0);
+  EXPECT_TRUE(by_directory.ok()) << by_directory;
+  EXPECT_FALSE(FetchStatus(server, "").ok());
 }
 
 TEST(HttpTlsTest, CutConnectionIsNotTheEndOfABody) {

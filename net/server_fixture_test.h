@@ -50,6 +50,7 @@ class Scratch {
     path_ = ::mkdtemp(path);
   }
   ~Scratch() { std::filesystem::remove_all(path_); }
+  const std::filesystem::path& path() const { return path_; }
   std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
 
  private:
