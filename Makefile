@@ -65,7 +65,7 @@ e2e: build
 
 nightly: deps test
 	@$(STAGE) "tsan build" $(MAKE) --no-print-directory sanitizer-build PRESET=tsan
-	@$(STAGE) "tsan unit tests" env TSAN_OPTIONS=suppressions=$(CURDIR)/cmake/tsan.supp \
+	@$(STAGE) "tsan unit tests" env TSAN_OPTIONS="suppressions=$(CURDIR)/cmake/tsan.supp:die_after_fork=0" \
 	  ctest --test-dir build-tsan -j $(JOBS) --output-on-failure --no-tests=error -E '^tidy$$'
 	@$(STAGE) "clang build" $(MAKE) --no-print-directory sanitizer-build PRESET=clang
 	@$(STAGE) "slow end to end" $(PYTEST) -m slow integration/e2e
