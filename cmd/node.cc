@@ -43,7 +43,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::chrono::milliseconds kGrace{3'000};
+constexpr std::chrono::milliseconds kGrace{3'000};  // for all servers together
 constexpr size_t kServiceThreads = 8;
 constexpr size_t kStatusThreads = 2;
 
@@ -261,13 +261,14 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
         mirror.Handle(std::move(request), std::move(respond));
       }));
   const auto status_server = TRY(StartStatus(config));
+  // Written before anybody can ask for them.
+  addresses = {config.Socket().string(), config.AdminSocket().string(), mirror_server->address(),
+               status_server->address()};
   const auto admin_server = TRY(net::HttpServer::Start(
       {.listen = "unix:" + config.AdminSocket().string(), .handler_threads = kServiceThreads},
       [&admin](net::ServerRequest request, net::HttpServer::Respond respond) {
         admin.Handle(std::move(request), std::move(respond));
       }));
-  addresses = {config.Socket().string(), config.AdminSocket().string(), mirror_server->address(),
-               status_server->address()};
   SayReady(common, addresses);
 
   while (signals.Wait() == SIGHUP) LOG_INFO("nothing to reload: restart to apply a new config");
@@ -278,10 +279,16 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
   if (containerd.client) containerd.client->Stop();
   admin.Stop();
   builder.Stop();
-  admin_server->Stop(kGrace);
-  status_server->Stop(kGrace);
-  mirror_server->Stop(kGrace);
-  grpc->Shutdown(kGrace);
+  const auto deadline = std::chrono::steady_clock::now() + kGrace;
+  const auto left = [deadline] {
+    const auto time = deadline - std::chrono::steady_clock::now();
+    return std::max(std::chrono::milliseconds(0),
+                    std::chrono::duration_cast<std::chrono::milliseconds>(time));
+  };
+  admin_server->Stop(left());
+  status_server->Stop(left());
+  mirror_server->Stop(left());
+  grpc->Shutdown(left());
   timers.Stop();
   if (containerd.registrar) containerd.registrar->Stop();
   unpackers.Join();

@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <set>
 #include <utility>
 
@@ -31,6 +32,13 @@ namespace {
 constexpr char kNamespaceHeader[] = "containerd-namespace";
 constexpr char kLeaseHeader[] = "containerd-lease";
 constexpr char kSnapshotRefLabel[] = "containerd.io/snapshot.ref";
+
+// For names in containerd that no other call or run of ours has used.
+std::string UniqueNumber() {
+  static std::atomic<uint64_t> count{0};
+  return std::to_string(std::chrono::system_clock::now().time_since_epoch().count()) + "." +
+         std::to_string(++count);
+}
 
 class GrpcContainerdClient final : public ContainerdClient {
  public:
@@ -79,10 +87,8 @@ class GrpcContainerdClient final : public ContainerdClient {
     std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
     (*request.mutable_labels())["containerd.io/gc.expire"] = text;
     leases::CreateResponse response;
-    // containerd refuses an empty ID from clients that send no name: nanoseconds are unique enough
-    // for one daemon.
-    request.set_id("hearth-" +
-                   std::to_string(std::chrono::steady_clock::now().time_since_epoch().count()));
+    // containerd refuses an empty ID from clients that send no name.
+    request.set_id("hearth-" + UniqueNumber());
     TRY_STATUS(Ended(leases_->Create(context.get(), request, &response), "create lease"));
     return response.lease().id();
   }
@@ -142,7 +148,8 @@ class GrpcContainerdClient final : public ContainerdClient {
     Call context(*this, ns, lease);
     snapshots::PrepareSnapshotRequest request;
     request.set_snapshotter(snapshotter);
-    request.set_key("hearth-adopt-" + chain.ToString());
+    // Unique: containerd says "exists" of a key that another call left behind, too.
+    request.set_key("hearth-adopt-" + UniqueNumber() + "-" + chain.ToString());
     if (parent_chain) request.set_parent(parent_chain->ToString());
     (*request.mutable_labels())[kSnapshotRefLabel] = chain.ToString();
     snapshots::PrepareSnapshotResponse response;

@@ -23,7 +23,9 @@ void EventStream::Write(std::string line, bool replaceable) {
     if (lines_.size() >= kMaxLines) {
       std::erase_if(lines_, [](const Line& old) { return old.replaceable; });
     }
-    if (lines_.size() < kMaxLines) lines_.push_back({std::move(line), replaceable});
+    // The last line says how it ended: what gives way is the oldest one.
+    if (lines_.size() >= kMaxLines) lines_.pop_front();
+    lines_.push_back({std::move(line), replaceable});
     tell = TakeReady();
   }
   if (tell) tell();

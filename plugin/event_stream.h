@@ -11,8 +11,8 @@
 
 namespace hearth::plugin {
 
-// One writer, one reader. A reader that is slower than the writer loses the oldest lines beyond
-// kMaxLines that were written as replaceable.
+// One reader. One that is slower than the writers loses replaceable lines when there are kMaxLines,
+// and then the oldest ones; never the last.
 class EventStream final : public net::BodySource {
  public:
   static constexpr size_t kMaxLines = 4096;

@@ -1,11 +1,15 @@
 #include "plugin/overlay_snapshotter.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <charconv>
 #include <utility>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "plugin/unpacker.h"
 
@@ -410,7 +414,10 @@ Result<Applied> OverlaySnapshotter::ApplyHere(const ApplyRequest& request, std::
   const Digest digest = TRY(Digest::Parse(request.digest));
   FileBytes bytes(TRY(options_.store.blobs().Open(digest)), stop);
   const auto unpacked = TRY(Unpack(bytes, unpack, stop));
-  TRY_STATUS(ResolveImpliedDirectories(unpack.root, unpack.lower, unpacked.implied_directories));
+  if (request.sync_fs) {
+    const Fd root = TRY(OpenFile(unpack.root, O_RDONLY | O_DIRECTORY));
+    if (::syncfs(root.get()) < 0) return ErrnoStatus(errno, "sync " + unpack.root.string());
+  }
   return Applied{unpacked.diff_id, static_cast<int64_t>(unpacked.tar_bytes)};
 }
 
