@@ -1,5 +1,6 @@
 #include "plugin/registrar.h"
 
+#include <thread>
 #include <utility>
 
 #include "base/log.h"
@@ -10,6 +11,9 @@ namespace hearth::plugin {
 namespace {
 
 constexpr std::chrono::seconds kLeaseLife{600};
+// containerd pauses up to 3 s before it connects again to a node that was away.
+constexpr std::chrono::seconds kReconnectWait{6};
+constexpr std::chrono::milliseconds kReconnectPause{200};
 constexpr char kContentRef[] = "containerd.io/gc.ref.content.";
 constexpr char kSnapshotGcRef[] = "containerd.io/gc.ref.snapshot.";
 
@@ -28,6 +32,25 @@ std::string TopChain(const ImageLayers& image) {
   return image.layers.empty() ? "" : image.layers.back().chain.ToString();
 }
 
+Status StatusOf(const Status& status) { return status; }
+template <typename T>
+Status StatusOf(const Result<T>& result) {
+  return result.status();
+}
+
+// Calls again while what we ask of containerd fails because it has not found us yet.
+template <typename Call>
+auto WhileReconnecting(const std::stop_token& stop, const Call& call) {
+  const Deadline deadline = Deadline::After(kReconnectWait);
+  auto answer = call();
+  while (StatusOf(answer).code() == StatusCode::kUnavailable && !deadline.Passed() &&
+         !stop.stop_requested()) {
+    std::this_thread::sleep_for(kReconnectPause);
+    answer = call();
+  }
+  return answer;
+}
+
 }  // namespace
 
 Registrar::Registrar(Options options)
@@ -44,6 +67,11 @@ void Registrar::Stop() {
 
 Result<bool> Registrar::IsRegistered(const ResolvedImage& image,
                                      const std::vector<ImageLayers>& images) {
+  return WhileReconnecting(stop_.get_token(), [&] { return AskIfRegistered(image, images); });
+}
+
+Result<bool> Registrar::AskIfRegistered(const ResolvedImage& image,
+                                        const std::vector<ImageLayers>& images) {
   const std::string& ns = options_.containerd_namespace;
   const auto record = options_.containerd.GetImage(ns, image.reference.ToString());
   if (record.status().code() == StatusCode::kNotFound) return false;
@@ -125,8 +153,9 @@ Status Registrar::Register(const ResolvedImage& image, const std::vector<ImageLa
                                              .size_bytes = image.target.size_bytes,
                                              .labels = {}});
   };
-  const Status status = adopt().Annotate("register image " + image.reference.ToString() +
-                                         " in containerd's namespace " + ns);
+  const Status status = WhileReconnecting(stop, adopt)
+                            .Annotate("register image " + image.reference.ToString() +
+                                      " in containerd's namespace " + ns);
   const Status ended = options_.containerd.DeleteLease(ns, lease);
   if (!ended.ok()) LOG_WARNING("lease not deleted, it expires", {{"error", ended}});
   return status;

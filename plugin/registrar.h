@@ -46,6 +46,7 @@ class Registrar {
   void Stop();
 
  private:
+  Result<bool> AskIfRegistered(const ResolvedImage& image, const std::vector<ImageLayers>& images);
   Status AdoptDocuments(const ResolvedImage& image, const std::vector<ImageLayers>& images,
                         const std::string& lease);
   Status AdoptSnapshots(const ImageLayers& image, const std::string& lease);

@@ -1,0 +1,91 @@
+#include "plugin/registrar.h"
+
+#include <gtest/gtest.h>
+
+#include "plugin/image_for_test.h"
+#include "plugin/scratch_store_for_test.h"
+
+namespace hearth::plugin {
+namespace {
+
+// A containerd that has nothing and takes everything, after `refusals` calls that come too early.
+class Containerd final : public ContainerdClient {
+ public:
+  explicit Containerd(int refusals) : refusals_(refusals) {}
+  int adopted = 0;
+  std::string image;
+
+  void Stop() override {}
+  Result<ContainerdVersion> Version() override { return ContainerdVersion{}; }
+  Result<ContainerdServer> Server() override { return ContainerdServer{}; }
+  Result<std::string> CreateLease(const std::string&, std::chrono::seconds) override {
+    return std::string("lease");
+  }
+  Status DeleteLease(const std::string&, const std::string&) override { return OkStatus(); }
+  Status AdoptContent(const std::string&, const std::string&, const ContentToAdopt&) override {
+    if (refusals_-- > 0) return Unavailable("dial unix hearth.sock: connection refused");
+    ++adopted;
+    return OkStatus();
+  }
+  Result<bool> HasContent(const std::string&, const Digest&) override { return false; }
+  Status AdoptSnapshot(const std::string&, const std::string&, const std::string&, const Digest&,
+                       const std::optional<Digest>&) override {
+    return OkStatus();
+  }
+  Result<bool> HasSnapshot(const std::string&, const std::string&, const std::string&) override {
+    return false;
+  }
+  Result<ImageRecord> GetImage(const std::string&, const std::string&) override {
+    return NotFound("image");
+  }
+  Status PutImage(const std::string&, const ImageRecord& record) override {
+    image = record.name;
+    return OkStatus();
+  }
+  Status LabelNamespace(const std::string&, const std::map<std::string, std::string>&) override {
+    return OkStatus();
+  }
+
+ private:
+  int refusals_;
+};
+
+class RegistrarTest : public ::testing::Test {
+ protected:
+  RegistrarTest() {
+    resolved_.reference = oci::Reference::Parse("reg.test/lab/app:v1").value();
+    resolved_.target.digest = image_.manifest_digest();
+    resolved_.target.media_type = oci::kOciManifest;
+    resolved_.manifests.push_back(
+        {oci::Platform::Host(), resolved_.target, image_.parsed(), image_.manifest});
+    layers_ = {JoinLayers(image_.manifest_digest(), image_.parsed(), image_.config).value()};
+  }
+
+  const ImageForTest image_{{"one"}};
+  ScratchStore scratch_;
+  ResolvedImage resolved_;
+  std::vector<ImageLayers> layers_;
+};
+
+TEST_F(RegistrarTest, ContainerdThatHasNotFoundARestartedNodeIsAskedAgain) {
+  Containerd containerd(2);
+  Registrar registrar({.containerd = containerd, .blobs = scratch_.store().blobs()});
+  const Status registered = registrar.Register(resolved_, layers_, {});
+  EXPECT_TRUE(registered.ok()) << registered;
+  EXPECT_EQ(containerd.adopted, 3);
+  EXPECT_EQ(containerd.image, "reg.test/lab/app:v1");
+}
+
+TEST_F(RegistrarTest, CancelledRegistrationDoesNotWaitForContainerd) {
+  Containerd containerd(1'000'000);
+  Registrar registrar({.containerd = containerd, .blobs = scratch_.store().blobs()});
+  std::stop_source stop;
+  stop.request_stop();
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(registrar.Register(resolved_, layers_, stop.get_token()).code(),
+            StatusCode::kUnavailable);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+}
+
+}  // namespace
+}  // namespace hearth::plugin
