@@ -61,6 +61,8 @@ class FileCache {
     // offline).
     bool allow_offline = true;
     int max_attempts = 5;  // without progress
+    // An attempt that brings less counts as one without.
+    uint64_t least_progress_bytes = 256 * 1024;
     std::chrono::milliseconds first_backoff{500};
     std::chrono::milliseconds max_backoff{10'000};
     std::chrono::milliseconds stall_timeout{10'000};

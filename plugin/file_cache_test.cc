@@ -217,6 +217,17 @@ TEST_F(FileCacheTest, NextGetResumesWhatAFailedOneLeft) {
   EXPECT_EQ(Stored(file->digest), content_);
 }
 
+TEST_F(FileCacheTest, ServerThatGivesAFewBytesAtATimeIsGivenUp) {
+  Serve([whole = Serving(content_, "\"1\"")](const Request& request, int count) {
+    Reply reply = whole(request, count);
+    reply.cut_after = 1000;
+    return reply;
+  });
+  const auto file = Get(server_->url() + "/f");
+  EXPECT_EQ(file.status().code(), StatusCode::kUnavailable) << file.status();
+  EXPECT_EQ(server_->requests().size(), 2u);
+}
+
 TEST_F(FileCacheTest, PartsOfTwoVersionsAreNeverJoined) {
   const std::string newer(content_.size(), 'n');
   for (const bool honest : {true, false}) {

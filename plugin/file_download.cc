@@ -60,7 +60,9 @@ Result<FileResult> FileDownload::Run() {
       result_.unchecked = true;
       return result_;
     }
-    failures = result_.received_bytes > received_before ? 0 : failures + 1;
+    failures = result_.received_bytes - received_before >= options_.least_progress_bytes
+                   ? 0
+                   : failures + 1;
     if (have_ || failures >= options_.max_attempts) return error;
     TRY_STATUS(Pause(failures));
   }
