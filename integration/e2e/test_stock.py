@@ -13,7 +13,7 @@ import pytest
 from integration.testbed import Layer, tree
 from integration.testbed.paths import REPO
 from integration.testbed.process import CommandFailed, wait_for
-from integration.testbed.scratch import mounts_under, remove_folder
+from integration.testbed.scratch import Ext4, mounts_under, remove_folder
 
 
 def test_pull_fetches_each_blob_once(bed, registry, ref, image):
@@ -134,6 +134,16 @@ def test_exact_command_on_a_machine_of_its_own(bed, image):
     assert ref in machine.sh("ctr -n k8s.io i ls -q").stdout
     assert len(registry.blob_gets()) == len(image.layers) + 1
     assert machine.sh(f"ctr -n k8s.io run --rm {ref} probe /bin/echo hi").stdout == "hi\n"
+
+
+def test_mounts_are_undone_below_a_linked_folder(bed, tmp_path):
+    """The kernel names a mount by its real path, whatever link it was reached by."""
+    link = tmp_path / "link"
+    link.symlink_to(bed.folder)
+    disk = Ext4(link / "disk", 64 << 20)
+    assert len(mounts_under(link / "disk")) == 1
+    disk.close()
+    assert mounts_under(bed.folder) == []
 
 
 _STARTS_AND_WAITS = """

@@ -16,10 +16,11 @@ def new_folder(name="hearth"):
 
 def mounts_under(folder):
     """Mount points below folder, deepest first."""
+    folder = os.path.realpath(folder)  # as the kernel names it
     points = []
     for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
         point = line.split()[4].encode().decode("unicode_escape")
-        if point == str(folder) or point.startswith(f"{folder}/"):
+        if point == folder or point.startswith(f"{folder}/"):
             points.append(point)
     return sorted(points, key=len, reverse=True)
 
