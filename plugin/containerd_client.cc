@@ -67,8 +67,10 @@ class GrpcContainerdClient final : public ContainerdClient {
   }
 
   Result<ContainerdServer> Server() override {
-    // Not failing fast: the channel may still pause after a containerd that was down, and whoever
-    // just connected to us from a new root must be known before its first call.
+    // Whoever just connected to us from a new root must be known before its first call, so the
+    // pause after a containerd that was down ends here. Waiting long would not do either:
+    // containerd gives up a connection that says nothing within a second.
+    grpc::experimental::ChannelResetConnectionBackoff(channel_.get());
     Call context(*this, "", "", options_.server_timeout);
     introspection::ServerResponse response;
     TRY_STATUS(Ended(introspection_->Server(context.get(), {}, &response), "server",

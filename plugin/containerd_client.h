@@ -47,7 +47,7 @@ class ContainerdClient {
     std::string address;  // unix socket path
     std::chrono::milliseconds timeout{10'000};
     // Server() waits only so long for one that is down: a connection to us is held up meanwhile.
-    std::chrono::milliseconds server_timeout{2'000};
+    std::chrono::milliseconds server_timeout{500};
   };
   static std::unique_ptr<ContainerdClient> Create(Options options);
   virtual ~ContainerdClient() = default;
