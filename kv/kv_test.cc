@@ -1,11 +1,11 @@
 #include "kv/kv.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include "base/file.h"
 
@@ -147,38 +147,64 @@ TEST(RocksKvTest, SecondOpenIsRefused) {
   EXPECT_EQ(second.code(), StatusCode::kFailedPrecondition) << second;
 }
 
-TEST(RocksKvTest, WorksAgainWhenAFullDiskHasRoom) {
-  Scratch scratch;
-  if (::mount("tmpfs", scratch.path().c_str(), "tmpfs", 0, "size=24m") != 0) {
-    GTEST_SKIP() << "cannot mount a tmpfs here";
-  }
-  {
-    const auto ballast = scratch.path() / "ballast";
-    std::ofstream(ballast) << std::string(12 << 20, 'x');
-    auto kv = OpenRocksKv({.directory = scratch.path() / "index"}).value();
-    ASSERT_TRUE(kv->Put(Family::kBlobs, "before", "1", Sync::kYes).ok());
-    const std::string value(1 << 20, 'v');
-    Status full;
-    for (int i = 0; i < 50 && full.ok(); ++i) {
-      full = kv->Put(Family::kTasks, std::to_string(i), value, Sync::kNo);
+// A full file system of 64 MiB with an index in it; `fill` leaves as many bytes free as it is told.
+class FullDiskTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (::mount("tmpfs", scratch_.path().c_str(), "tmpfs", 0, "size=64m") != 0) {
+      GTEST_SKIP() << "cannot mount a tmpfs here";
     }
-    EXPECT_EQ(full.code(), StatusCode::kResourceExhausted) << full;
-    EXPECT_EQ(*kv->Get(Family::kBlobs, "before"), "1") << "reads go on";
-    // A flush may have made room for it; then it must be there, else it must say why not.
-    const Status during = kv->Put(Family::kBlobs, "during", value, Sync::kYes);
-    if (!during.ok()) {
-      EXPECT_EQ(during.code(), StatusCode::kResourceExhausted) << during;
-    }
-    std::filesystem::remove(ballast);
-    const Status after = kv->Put(Family::kBlobs, "after", "2", Sync::kYes);
-    EXPECT_TRUE(after.ok()) << after;
-    kv.reset();
-    kv = OpenRocksKv({.directory = scratch.path() / "index"}).value();
-    EXPECT_EQ(*kv->Get(Family::kBlobs, "before"), "1");
-    EXPECT_EQ(*kv->Get(Family::kBlobs, "after"), "2");
-    EXPECT_EQ(*kv->Get(Family::kTasks, "0"), value);
-    EXPECT_EQ(kv->Get(Family::kBlobs, "during").ok(), during.ok());
+    mounted_ = true;
+    kv_ = OpenRocksKv({.directory = scratch_.path() / "index"}).value();
+    ASSERT_TRUE(kv_->Put(Family::kBlobs, "before", "1", Sync::kYes).ok());
   }
+  void TearDown() override {
+    kv_.reset();
+    if (mounted_) ::umount2(scratch_.path().c_str(), MNT_DETACH);
+  }
+  void Leave(uint64_t bytes) const {
+    const Fd file = OpenFile(ballast_, O_RDWR | O_CREAT).value();
+    const uint64_t free = std::filesystem::space(scratch_.path()).free;
+    const auto size = static_cast<int64_t>(FileSize(file.get()).value() + free - bytes);
+    ASSERT_EQ(::fallocate(file.get(), 0, 0, size), 0);
+  }
+
+  Scratch scratch_;
+  const std::filesystem::path ballast_ = scratch_.path() / "ballast";
+  std::unique_ptr<Kv> kv_;
+  bool mounted_ = false;
+};
+
+TEST_F(FullDiskTest, RefusesWritesAndWorksAgainWhenThereIsRoom) {
+  Leave(4 << 20);
+  const std::string value(1 << 20, 'v');
+  Status full;
+  for (int i = 0; i < 50 && full.ok(); ++i) {
+    full = kv_->Put(Family::kTasks, std::to_string(i), value, Sync::kNo);
+  }
+  EXPECT_EQ(full.code(), StatusCode::kResourceExhausted) << full;
+  EXPECT_EQ(*kv_->Get(Family::kBlobs, "before"), "1") << "reads go on";
+  EXPECT_EQ(kv_->Put(Family::kBlobs, "during", value, Sync::kYes).code(),
+            StatusCode::kResourceExhausted);
+  std::filesystem::remove(ballast_);
+  const Status after = kv_->Put(Family::kBlobs, "after", "2", Sync::kYes);
+  EXPECT_TRUE(after.ok()) << after;
+  kv_.reset();
+  kv_ = OpenRocksKv({.directory = scratch_.path() / "index"}).value();
+  EXPECT_EQ(*kv_->Get(Family::kBlobs, "before"), "1");
+  EXPECT_EQ(*kv_->Get(Family::kBlobs, "after"), "2");
+  EXPECT_EQ(*kv_->Get(Family::kTasks, "0"), value);
+  EXPECT_FALSE(kv_->Get(Family::kBlobs, "during").ok());
+}
+
+// Else nothing on a full disk could be deleted.
+TEST_F(FullDiskTest, RecordsDeletionsWithNoByteLeft) {
+  Leave(0);
+  for (int i = 0; i < 1000; ++i) {
+    const Status deleted = kv_->Delete(Family::kBlobs, "before", Sync::kYes);
+    ASSERT_TRUE(deleted.ok()) << deleted;
+  }
+  EXPECT_FALSE(kv_->Get(Family::kBlobs, "before").ok());
 }
 
 TEST(RocksKvTest, TooLittleMemoryIsRefused) {

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "kv/disk_reserve.h"
 #include "kv/kv.h"
 
 namespace hearth::kv {
@@ -99,8 +100,9 @@ rocksdb::ColumnFamilyOptions MakeFamilyOptions(uint64_t memory_bytes,
 
 class RocksKv final : public Kv {
  public:
-  RocksKv(std::unique_ptr<rocksdb::DB> db, std::vector<rocksdb::ColumnFamilyHandle*> families)
-      : db_(std::move(db)), families_(std::move(families)) {}
+  RocksKv(std::unique_ptr<rocksdb::DB> db, std::vector<rocksdb::ColumnFamilyHandle*> families,
+          std::unique_ptr<DiskReserve> reserve)
+      : db_(std::move(db)), families_(std::move(families)), reserve_(std::move(reserve)) {}
 
   ~RocksKv() override {
     for (auto* family : families_) (void)db_->DestroyColumnFamilyHandle(family);
@@ -121,6 +123,7 @@ class RocksKv final : public Kv {
                            : changes.Put(Handle(change.family), change.key, change.value);
       TRY_STATUS(ToStatus(added, "prepare a change of the index"));
     }
+    TRY_STATUS(reserve_->Admit(changes.GetDataSize()));
     rocksdb::WriteOptions options;
     options.sync = sync == Sync::kYes;
     rocksdb::Status written = db_->Write(options, &changes);
@@ -151,6 +154,7 @@ class RocksKv final : public Kv {
 
   const std::unique_ptr<rocksdb::DB> db_;
   const std::vector<rocksdb::ColumnFamilyHandle*> families_;
+  const std::unique_ptr<DiskReserve> reserve_;
 };
 
 }  // namespace
@@ -181,8 +185,10 @@ Result<std::unique_ptr<Kv>> OpenRocksKv(const RocksKvOptions& options) {
                               " open (" + opened.ToString() + "); stop it first");
   }
   TRY_STATUS(ToStatus(opened, "open the index " + options.directory.string()));
+  std::unique_ptr<rocksdb::DB> owned(db);
+  std::unique_ptr<DiskReserve> reserve = TRY(DiskReserve::Open(options.directory));
   return std::unique_ptr<Kv>(
-      std::make_unique<RocksKv>(std::unique_ptr<rocksdb::DB>(db), std::move(families)));
+      std::make_unique<RocksKv>(std::move(owned), std::move(families), std::move(reserve)));
 }
 
 }  // namespace hearth::kv
