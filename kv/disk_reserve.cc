@@ -19,19 +19,16 @@ Result<std::unique_ptr<DiskReserve>> DiskReserve::Open(const std::filesystem::pa
   return reserve;
 }
 
-Status DiskReserve::Admit(uint64_t bytes) {
+Status DiskReserve::Admit(uint64_t bytes, Change change) {
   uint64_t free = TRY(FreeBytes());
-  if (free >= kReleaseBelowBytes + bytes && free < kRefillAboveBytes) return OkStatus();
   const std::lock_guard lock(mutex_);
-  if (free >= kRefillAboveBytes) {
-    if (!held_) Refill();
-    return OkStatus();
-  }
-  if (held_) {
+  if (free >= kRefillAboveBytes && !held_) Refill();
+  if (free >= kRefuseBelowBytes + bytes) return OkStatus();
+  if (held_ && change == Change::kDeletes) {
     Release();
     free = TRY(FreeBytes());
+    if (free >= kRefuseBelowBytes + bytes) return OkStatus();
   }
-  if (free >= kRefuseBelowBytes + bytes) return OkStatus();
   return ResourceExhausted("write the index: its file system has " + std::to_string(free) +
                            " bytes left; free some room there");
 }

@@ -18,18 +18,20 @@ namespace hearth::kv {
 class DiskReserve {
  public:
   static constexpr uint64_t kReserveBytes = 8ull << 20;
-  // With less room than this the reserve is given to the file system; with more than the next it is
-  // taken back.
-  static constexpr uint64_t kReleaseBelowBytes = 8ull << 20;
-  static constexpr uint64_t kRefillAboveBytes = 32ull << 20;
-  // Stays for RocksDB's own files while writes are refused.
+  // Taken (back) when the file system has this much room.
+  static constexpr uint64_t kRefillAboveBytes = 16ull << 20;
+  // With less than this a change is refused: RocksDB's own files need it.
   static constexpr uint64_t kRefuseBelowBytes = 2ull << 20;
 
   // Kept in `directory`/RESERVE.
   static Result<std::unique_ptr<DiskReserve>> Open(const std::filesystem::path& directory);
 
+  enum class Change : uint8_t {
+    kAdds,
+    kDeletes,  // may use the reserve, since room follows from it
+  };
   // kResourceExhausted when a write of `bytes` could fail half way.
-  Status Admit(uint64_t bytes);
+  Status Admit(uint64_t bytes, Change change);
 
  private:
   explicit DiskReserve(Fd file) : file_(std::move(file)) {}

@@ -117,13 +117,15 @@ class RocksKv final : public Kv {
 
   Status Write(const Batch& batch, Sync sync) override {
     rocksdb::WriteBatch changes;
+    DiskReserve::Change kind = DiskReserve::Change::kAdds;
     for (const auto& change : batch.changes()) {
+      if (change.is_delete) kind = DiskReserve::Change::kDeletes;
       const rocksdb::Status added =
           change.is_delete ? changes.Delete(Handle(change.family), change.key)
                            : changes.Put(Handle(change.family), change.key, change.value);
       TRY_STATUS(ToStatus(added, "prepare a change of the index"));
     }
-    TRY_STATUS(reserve_->Admit(changes.GetDataSize()));
+    TRY_STATUS(reserve_->Admit(changes.GetDataSize(), kind));
     rocksdb::WriteOptions options;
     options.sync = sync == Sync::kYes;
     rocksdb::Status written = db_->Write(options, &changes);
