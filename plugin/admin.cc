@@ -283,7 +283,8 @@ void Admin::Get(const net::ServerRequest& request, const net::HttpServer::Respon
       if (const auto digest = body.value("digest", ""); !digest.empty()) {
         file.expected = TRY(Digest::Parse(digest));
       }
-      for (const auto& [name, value] : body.value("headers", json::object()).items()) {
+      const json headers = body.value("headers", json::object());
+      for (const auto& [name, value] : headers.items()) {
         file.headers.Add(name, value.get<std::string>());
       }
     } catch (const json::exception& error) {
