@@ -1,8 +1,8 @@
 #!/bin/bash
 # Installs what building and testing Hearth needs on Debian 12 or 13. Run it again at will: the second run changes nothing.
 #
-#   deploy/deps.sh                 build and test packages, Go >= 1.24, containerd 2.1 for the test bed
-#   deploy/deps.sh containerd 1.7  only that containerd, for the nightly tests (1.6, 1.7 or 2.1)
+#   deploy/deps.sh                 build and test packages, Go >= 1.24, containerd 1.6, 1.7 and 2.1 for the test bed
+#   deploy/deps.sh containerd 1.7  only that containerd (1.6, 1.7 or 2.1)
 #
 # It uses the machine's own apt configuration; nothing is asked of any other host.
 set -euo pipefail
@@ -183,6 +183,6 @@ if [ "${1:-}" = containerd ]; then
 else
   [ $# = 0 ] || die "usage: deploy/deps.sh [containerd 1.6|1.7|2.1]"
   install_packages
-  fetch_containerd 2.1
+  for version in 1.6 1.7 2.1; do fetch_containerd $version; done
   install_go
 fi

@@ -14,6 +14,6 @@ def containerd_bin(version):
     path = CACHE / f"containerd-{version}" / "usr" / "bin"
     if not (path / "containerd").exists():
         raise FileNotFoundError(
-            f"containerd {version} is not there: run deploy/deps.sh{'' if version == '2.1' else f' containerd {version}'}"
+            f"containerd {version} is not there: run deploy/deps.sh containerd {version}"
         )
     return path
