@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/timer.h"
 #include "cmd/commands.h"
+#include "net/connector.h"
 #include "net/grpc.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
@@ -26,6 +27,7 @@
 #include "plugin/diff_service.h"
 #include "plugin/explain.h"
 #include "plugin/file_cache.h"
+#include "plugin/file_proxy.h"
 #include "plugin/image_resolver.h"
 #include "plugin/layer_builder.h"
 #include "plugin/mirror.h"
@@ -46,6 +48,11 @@ using nlohmann::json;
 constexpr std::chrono::milliseconds kGrace{3'000};  // for all servers together
 constexpr size_t kServiceThreads = 8;
 constexpr size_t kStatusThreads = 2;
+// What is passed through and not stored has a client of its own, so that slow readers there hold
+// no connection of those that fill the store.
+constexpr size_t kPassedConnections = 64;
+constexpr size_t kPassedBufferBytes = 64 * 1024;
+constexpr std::chrono::milliseconds kTunnelConnectTimeout{10'000};
 
 size_t Cores() { return std::max<size_t>(2, std::thread::hardware_concurrency()); }
 
@@ -62,6 +69,18 @@ Result<oci::RegistryHost> HostOf(const config::NodeConfig& config, const std::st
     host.credential = TRY(credentials.For(domain));
   }
   return host;
+}
+
+Result<plugin::ProxyRules> RulesOf(const config::ProxyConfig& config) {
+  std::vector<plugin::ProxyRule> rules;
+  for (const config::ProxyRule& rule : config.rules) {
+    rules.push_back({.match = rule.match,
+                     .use_tls = rule.use_tls,
+                     .filtered_query_params = rule.filtered_query_params,
+                     .tag = rule.tag,
+                     .application = rule.application});
+  }
+  return plugin::ProxyRules::Compile(rules, config.default_filter);
 }
 
 net::ServerResponse TextResponse(int status, std::string text) {
@@ -225,7 +244,19 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
                            .ingests = store->ingests(),
                            .kv = store->kv(),
                            .client = *http,
+                           .rules = TRY(RulesOf(config.proxy)),
                            .allow_offline = config.proxy.offline_allow});
+  const auto passing = TRY(net::HttpClient::Create({.max_connections = kPassedConnections,
+                                                    .receive_buffer_bytes = kPassedBufferBytes,
+                                                    .user_agent = "hearth/" HEARTH_VERSION,
+                                                    .check_address = nullptr}));
+  plugin::FileProxy file_proxy({.files = files,
+                                .client = *passing,
+                                .timers = timers,
+                                .connect = [](const std::string& host, uint16_t port) {
+                                  return net::ConnectTcp(host, port, nullptr,
+                                                         kTunnelConnectTimeout);
+                                }});
   Addresses addresses;
   plugin::Admin admin(
       {.store = *store,
@@ -257,9 +288,13 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
        }}));
   const auto mirror_server = TRY(net::HttpServer::Start(
       {.listen = config.mirror.listen, .handler_threads = kServiceThreads},
-      [&mirror](net::ServerRequest request, net::HttpServer::Respond respond) {
+      [&mirror, &file_proxy](net::ServerRequest request, net::HttpServer::Respond respond) {
+        if (plugin::FileProxy::Takes(request)) {
+          return file_proxy.Handle(std::move(request), std::move(respond));
+        }
         mirror.Handle(std::move(request), std::move(respond));
       }));
+  file_proxy.SetAddress(mirror_server->address());
   const auto status_server = TRY(StartStatus(config));
   // Written before anybody can ask for them.
   addresses = {config.Socket().string(), config.AdminSocket().string(), mirror_server->address(),
@@ -278,6 +313,7 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
   swarm.Stop();
   if (containerd.client) containerd.client->Stop();
   admin.Stop();
+  files.Stop();
   builder.Stop();
   const auto deadline = std::chrono::steady_clock::now() + kGrace;
   const auto left = [deadline] {
@@ -288,6 +324,7 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
   admin_server->Stop(left());
   status_server->Stop(left());
   mirror_server->Stop(left());
+  file_proxy.Stop();
   grpc->Shutdown(left());
   timers.Stop();
   if (containerd.registrar) containerd.registrar->Stop();

@@ -220,8 +220,6 @@ void RefuseUnbuilt(TomlSection& root, const NodeConfig& config) {
     refuse("peer", "control_listen", "peers");
   }
   if (!config.peer.advertise.empty()) refuse("peer", "advertise", "peers");
-  if (!config.proxy.rules.empty()) refuse("proxy", "rule", "file proxy");
-  if (!config.proxy.offline_allow) refuse("proxy", "offline", "file proxy");
   if (config.limits.upload != 0) refuse("limits", "upload", "rate limits");
   if (config.limits.uploads != defaults.limits.uploads) refuse("limits", "uploads", "peers");
   if (config.limits.download != 0) refuse("limits", "download", "rate limits");

@@ -60,6 +60,9 @@ struct ServerResponse {
   // For a BodySource: Content-Length; without it the body is chunked. Ignored for strings, except
   // in an answer to HEAD, where it is the length that GET would have.
   std::optional<uint64_t> content_length;
+  // Only for CONNECT: a connected socket. The client gets 200 and from then on bytes go both ways,
+  // unread by anybody, until both sides have closed or nothing moved for tunnel_idle_timeout.
+  std::shared_ptr<Fd> tunnel = nullptr;
 };
 
 class HttpServer {
@@ -80,6 +83,7 @@ class HttpServer {
     uint64_t max_header_bytes = 32 * 1024;
     // Between requests, for a whole request to arrive, and without progress of a send.
     std::chrono::milliseconds idle_timeout{60'000};
+    std::chrono::milliseconds tunnel_idle_timeout{300'000};
   };
   // Binds and starts. Errors are those of Listen() in listener.h.
   static Result<std::unique_ptr<HttpServer>> Start(Options options, Handler handler);

@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/beast/core/buffers_to_string.hpp>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/http_head.h"
+#include "net/http_tunnel.h"
 
 namespace hearth::net {
 
@@ -199,6 +201,7 @@ void HttpSession::Watch() {
 void HttpSession::OnWatched(error_code error) {
   if (closed_) return;
   if (state_ == State::kLinger) buffer_.clear();
+  if (state_ == State::kTunnel) return StartTunnel();
   if (error && error != asio::error::operation_aborted) {
     eof_ = true;
     gone_.request_stop();
@@ -214,6 +217,11 @@ void HttpSession::OnWatched(error_code error) {
 void HttpSession::Answer(ServerResponse response) {
   if (closed_) return;
   state_ = State::kSending;
+  if (response.tunnel) {
+    tunnel_to_ = std::move(response.tunnel);
+    static constexpr std::string_view kEstablished = "HTTP/1.1 200 Connection established\r\n\r\n";
+    return Write(asio::buffer(kEstablished), [this] { OpenTunnel(); });
+  }
   const bool version_11 = !parser_ || parser_->get().version() >= 11;
   head_only_ = parser_ && parser_->get().method() == http::verb::head;
   keep_alive_ = parser_ && parser_->keep_alive() && !eof_ && !core_->stopping && !core_->crowded;
@@ -336,6 +344,23 @@ void HttpSession::EndAnswer() {
   Watch();
 }
 
+// The read that is under way must end first: what it brings is the tunnel's.
+void HttpSession::OpenTunnel() {
+  state_ = State::kTunnel;
+  Disarm();
+  if (!watching_) return StartTunnel();
+  watch_cancel_.emit(asio::cancellation_type::total);
+}
+
+void HttpSession::StartTunnel() {
+  tunnel_ = std::make_shared<HttpTunnel>(socket_, strand_, std::move(tunnel_to_),
+                                         core_->options.tunnel_idle_timeout,
+                                         [self = shared_from_this()] { self->Close(); });
+  std::string early = boost::beast::buffers_to_string(buffer_.data());
+  buffer_.clear();
+  tunnel_->Start(std::move(early));
+}
+
 template <typename Buffers, typename Then>
 void HttpSession::Write(const Buffers& buffers, Then then) {
   Arm(core_->options.idle_timeout);
@@ -371,6 +396,8 @@ void HttpSession::Close() {
   socket_.close(ignored);
   timer_.cancel();
   source_ = nullptr;
+  tunnel_to_ = nullptr;
+  if (const auto tunnel = std::exchange(tunnel_, nullptr)) tunnel->Close();
   gone_.request_stop();
 }
 

@@ -29,6 +29,7 @@ using Timer = asio::basic_waitable_timer<std::chrono::steady_clock,
                                          asio::wait_traits<std::chrono::steady_clock>, Strand>;
 
 class HttpSession;
+class HttpTunnel;
 
 // What sessions share, and what answers that come too late may still touch.
 struct HttpServerCore {
@@ -78,7 +79,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   const Strand& strand() const { return strand_; }
 
  private:
-  enum class State { kIdle, kRequest, kHandling, kSending, kAwaitChunk, kLinger };
+  enum class State { kIdle, kRequest, kHandling, kSending, kAwaitChunk, kLinger, kTunnel };
   using Parser = http::request_parser<http::string_body>;
 
   void AwaitRequest();
@@ -95,6 +96,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void SendFile(uint64_t offset_bytes, uint64_t left_bytes);
   void AfterChunk();
   void EndAnswer();
+  void OpenTunnel();
+  void StartTunnel();
   void Arm(std::chrono::milliseconds wait);
   void Disarm() { timer_.expires_at(SteadyTime::max()); }
   template <typename Buffers, typename Then>
@@ -123,6 +126,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   std::string head_, text_, prefix_, suffix_;
   std::shared_ptr<BodySource> source_;
   BodyChunk chunk_;
+  std::shared_ptr<Fd> tunnel_to_;
+  std::shared_ptr<HttpTunnel> tunnel_;
 };
 
 }  // namespace hearth::net

@@ -1,15 +1,18 @@
 // FileCache: files by URL, kept in the store like blobs.
 //
-// A file is known by its task ID, so that signature and expiry parameters make no new file. Its
-// bytes arrive in the ingest "file/<task ID>" and are resumed there; a complete file is a blob
-// under its sha256, hidden from containerd. Before a file that we have is handed out, the origin is
-// asked with the caller's own URL and headers. Any thread; calls block on network and disk.
+// A file is known by its URL without what signs it, tag and application, and shown under its task
+// ID. Its bytes arrive in the ingest "file/<task ID>", one download at a time, and are resumed
+// there; a complete file is a blob under its sha256, hidden from containerd. Before a file that we
+// have is handed out, the origin is asked with the caller's own URL and headers. Any thread; calls
+// block on network and disk.
 // Neither signatures, userinfo nor headers reach a log, a record or a message.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -17,9 +20,14 @@
 
 #include "base/digest.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "kv/kv.h"
 #include "net/http.h"
 #include "net/http_client.h"
+#include "plugin/file_index.h"
+#include "plugin/file_version.h"
+#include "plugin/growing_file.h"
+#include "plugin/proxy_rules.h"
 #include "store/blob_store.h"
 #include "store/ingest_store.h"
 
@@ -29,6 +37,9 @@ struct FileRequest {
   std::string url;           // http:// or https://
   net::HttpHeaders headers;  // sent to the origin as they are
   std::optional<Digest> expected;
+  FileLabels labels = {};
+  // For Offer(): the whole file is wanted in the store, even if this reader takes or wants less.
+  bool prefetch = false;
 };
 
 struct FileResult {
@@ -45,6 +56,24 @@ struct FileProgress {
   std::optional<uint64_t> total_bytes;
 };
 
+// What a reader of the proxy gets.
+struct FileOffer {
+  enum class Kind : uint8_t {
+    kStored,   // `blob`
+    kGrowing,  // `growing`, which has begun
+    kRefused,  // `refusal`, the origin's own answer to this caller
+    kPass,     // nothing here: ask the origin without us
+  };
+  Kind kind = Kind::kPass;
+  std::string task_id;
+  FileVersion version;  // of kStored
+  std::shared_ptr<store::Blob> blob;
+  std::shared_ptr<GrowingFile> growing;
+  std::shared_ptr<void> wanted;  // keeps `growing` going
+  std::optional<net::HttpResponse> refusal;
+  bool unchecked = false;  // as in FileResult
+};
+
 inline constexpr std::string_view kFileIngestPrefix = "file/";  // then the task ID
 // Whether the ingest is one of ours; containerd, whose garbage collection aborts what it does not
 // know, must not see those.
@@ -57,6 +86,7 @@ class FileCache {
     store::IngestStore& ingests;
     kv::Kv& kv;
     net::HttpClient& client;
+    ProxyRules rules = {};  // how files are named
     // Whether a file that we have is given out while its origin cannot be reached ([proxy]
     // offline).
     bool allow_offline = true;
@@ -67,9 +97,13 @@ class FileCache {
     std::chrono::milliseconds max_backoff{10'000};
     std::chrono::milliseconds stall_timeout{10'000};
     int max_redirects = 10;
+    size_t parallel_downloads = 8;  // for readers; what comes beyond them is not stored
+    // How long a reader waits for the origin's first answer.
+    std::chrono::milliseconds head_timeout{15'000};
   };
   // All of `options` must outlive this.
-  explicit FileCache(Options options) : options_(std::move(options)) {}
+  explicit FileCache(Options options);
+  ~FileCache();
 
   // The file, complete and in the store. `progress` runs on the calling thread. kInvalidArgument:
   // URL; kNotFound, kUnauthenticated, kPermissionDenied, kUnavailable: as the origin answered;
@@ -79,8 +113,37 @@ class FileCache {
                          const std::function<void(const FileProgress&)>& progress,
                          std::stop_token stop);
 
+  // The file for one reader, after the origin granted it to this very request. `method` is GET or
+  // HEAD; a HEAD never starts a download. `begin_bytes`: where the reader's range begins; far ahead
+  // of what is here it is better off at the origin. `only_stored`: as HEAD. Errors: URL, and those
+  // of HttpClient where the origin cannot be asked and no stored file may be given out.
+  Result<FileOffer> Offer(const FileRequest& request, const std::string& method,
+                          uint64_t begin_bytes, bool only_stored, std::stop_token stop);
+
+  const ProxyRules& rules() const { return options_.rules; }
+  FileIndex& index() { return index_; }
+  // Cancels downloads for readers and joins their threads. Idempotent; Offer() then passes.
+  void Stop();
+
  private:
+  friend class FileDownload;
+  // The download of this task that runs, or a new one that the caller must run.
+  std::shared_ptr<GrowingFile> Join(const std::string& task_id, bool* is_new);
+  void Leave(const std::string& task_id, const std::shared_ptr<GrowingFile>& file);
+  Result<FileOffer> OfferStored(const FileRequest& request, const std::string& method,
+                                const FileIndex::Entry& entry, std::stop_token stop);
+  Result<FileOffer> OfferGrowing(const FileRequest& request, const FileIndex::Entry& entry,
+                                 uint64_t begin_bytes, std::stop_token stop);
+  bool StartDownload(const FileRequest& request, const std::string& task_id,
+                     const std::shared_ptr<GrowingFile>& growing);
+
   const Options options_;
+  FileIndex index_;
+  ThreadPool downloads_;
+  Mutex mutex_;
+  bool stopped_ GUARDED_BY(mutex_) = false;
+  size_t downloading_ GUARDED_BY(mutex_) = 0;                                       // for readers
+  std::map<std::string, std::shared_ptr<GrowingFile>> running_ GUARDED_BY(mutex_);  // by task ID
 };
 
 }  // namespace hearth::plugin

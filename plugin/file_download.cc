@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "base/log.h"
-#include "oci/task_id.h"
+#include "plugin/file_check.h"
 
 namespace hearth::plugin {
 namespace {
@@ -14,38 +14,55 @@ namespace {
 // How long one look for a free ingest takes; between two of them the stop token is looked at.
 constexpr std::chrono::milliseconds kHoldWait{500};
 
-bool BeginsWithoutCase(std::string_view text, std::string_view prefix) {
-  return text.size() >= prefix.size() &&
-         std::equal(prefix.begin(), prefix.end(), text.begin(),
-                    [](char a, char b) { return a == (b >= 'A' && b <= 'Z' ? b + 32 : b); });
-}
-
-// "https://user:password@host/f" → "https://host/f"
-std::string WithoutUserInfo(std::string url) {
-  const size_t scheme = url.find("://");
-  if (scheme == std::string::npos) return url;
-  const size_t begin = scheme + 3;
-  const size_t end = std::min(url.find_first_of("/?#", begin), url.size());
-  const size_t at = url.substr(0, end).rfind('@');
-  if (at == std::string::npos || at < begin) return url;
-  return url.erase(begin, at + 1 - begin);
-}
-
 bool MayHelpToAskAgain(StatusCode code) {
   return code == StatusCode::kUnavailable || code == StatusCode::kDeadlineExceeded;
 }
 
 }  // namespace
 
-FileDownload::FileDownload(const FileCache::Options& options, const FileRequest& request,
+FileDownload::FileDownload(FileCache& cache, const FileRequest& request,
                            const std::function<void(const FileProgress&)>& progress,
                            std::stop_token stop)
-    : options_(options), request_(request), progress_(progress), stop_(std::move(stop)) {}
+    : cache_(cache),
+      options_(cache.options_),
+      request_(request),
+      progress_(progress),
+      stop_(std::move(stop)) {}
 
 Result<FileResult> FileDownload::Run() {
   TRY_STATUS(Name());
   if (HaveExpected()) return result_;
-  LoadTask();
+  TRY_STATUS(LoadTask());
+  bool is_new = false;
+  const auto growing = cache_.Join(entry_.task_id, &is_new);
+  if (!is_new) return Work();
+  // From now on the readers want it too: our caller's stop only takes back its own wish.
+  growing_ = growing;
+  std::shared_ptr<void> wanted = growing->Want();
+  const std::stop_callback on_stop(stop_, [&wanted] { wanted.reset(); });
+  stop_ = growing->wanted();
+  auto result = Work();
+  growing->End(result.status(), result.ok() ? std::optional(result->digest) : std::nullopt);
+  cache_.Leave(entry_.task_id, growing);
+  return result;
+}
+
+Result<FileResult> FileDownload::Feed(std::shared_ptr<GrowingFile> growing) {
+  growing_ = std::move(growing);
+  patient_ = false;
+  const auto work = [this]() -> Result<FileResult> {
+    TRY_STATUS(Name());
+    TRY_STATUS(LoadTask());
+    // Offer() asked already and learned of a newer version.
+    have_ = false;
+    return Work();
+  };
+  auto result = work();
+  growing_->End(result.status(), result.ok() ? std::optional(result->digest) : std::nullopt);
+  return result;
+}
+
+Result<FileResult> FileDownload::Work() {
   for (int failures = 0;;) {
     const uint64_t received_before = result_.received_bytes;
     auto outcome = Attempt();
@@ -54,6 +71,7 @@ Result<FileResult> FileDownload::Run() {
     if (outcome.ok()) continue;
     const Status error = outcome.status().Annotate("fetching " + result_.url);
     if (disk_failed_ || !MayHelpToAskAgain(error.code())) return error;
+    if (!patient_ && !began_) return error;
     if (have_ && options_.allow_offline) {
       LOG_WARNING("origin cannot be asked, the stored file is given out",
                   {{"url", result_.url}, {"error", error}});
@@ -69,19 +87,10 @@ Result<FileResult> FileDownload::Run() {
 }
 
 Status FileDownload::Name() {
-  if (!BeginsWithoutCase(request_.url, "http://") && !BeginsWithoutCase(request_.url, "https://")) {
-    return InvalidArgument("a file's URL begins with http:// or https://");
-  }
-  const oci::TaskIdInput input{.url = request_.url,
-                               .digest = request_.expected ? request_.expected->ToString() : "",
-                               .tag = {},
-                               .application = {},
-                               .revision = {},
-                               .range = {},
-                               .piece_length = {},
-                               .filtered_query_params = {}};
-  result_.task_id = TRY(oci::TaskId(oci::kDefaultTaskIdScheme, input));
-  result_.url = WithoutUserInfo(TRY(oci::TaskUrl(oci::kDefaultTaskIdScheme, input)));
+  name_ = options_.rules.Name(request_.url, request_.labels);
+  if (request_.expected) name_.digest = request_.expected->ToString();
+  result_.task_id = TRY(name_.TaskId());
+  result_.url = TRY(name_.ShownUrl());
   return OkStatus();
 }
 
@@ -96,27 +105,29 @@ bool FileDownload::HaveExpected() {
   return kept.ok();
 }
 
-void FileDownload::LoadTask() {
-  const auto record = options_.kv.Get(kv::Family::kTasks, result_.task_id);
-  if (record.ok()) {
-    auto task = FileTask::Decode(*record);
-    if (task.ok()) task_ = *std::move(task);
-  }
-  task_.url = result_.url;
-  if (!task_.digest) return;
-  const auto info = options_.blobs.Info(*task_.digest);
-  if (!info.ok()) return;
+Status FileDownload::LoadTask() {
+  entry_ = TRY(cache_.index_.Find(name_));
+  result_.task_id = entry_.task_id;
+  have_ = false;
+  if (!entry_.task.digest) return OkStatus();
+  if (request_.expected && *request_.expected != *entry_.task.digest) return OkStatus();
+  const auto info = options_.blobs.Info(*entry_.task.digest);
+  if (!info.ok()) return OkStatus();
   have_ = true;
   result_.digest = info->digest;
   result_.size_bytes = info->size_bytes;
+  return OkStatus();
 }
 
-Status FileDownload::SaveTask(kv::Sync sync) {
-  return options_.kv.Put(kv::Family::kTasks, result_.task_id, task_.Encode(), sync);
+Status FileDownload::SaveTask(kv::Sync sync) { return cache_.index_.Save(entry_, name_, sync); }
+
+std::optional<Digest> FileDownload::Judge() const {
+  return request_.expected ? request_.expected : entry_.task.partial.digest;
 }
 
-// Waits while another call fetches the same file.
+// Waits while another call fetches the same file; then we may have it.
 Status FileDownload::Hold() {
+  bool waited = false;
   while (!ingest_) {
     if (stop_.stop_requested()) return Cancelled("waiting for another download of the same file");
     auto held = options_.ingests.Open(std::string(kFileIngestPrefix) + result_.task_id, 0,
@@ -127,76 +138,100 @@ Status FileDownload::Hold() {
       disk_failed_ = true;
       return held.status();
     }
+    waited = waited || !ingest_;
   }
+  if (waited) TRY_STATUS(LoadTask());
   offset_bytes_ = ingest_->Info().offset_bytes;
   return OkStatus();
 }
 
 Result<std::unique_ptr<HttpStream>> FileDownload::Ask() {
   net::HttpRequest request;
-  request.url = request_.url;
-  request.headers = request_.headers;
+  request.url = name_.url;
+  request.headers = WithoutConditions(request_.headers);
   request.max_redirects = options_.max_redirects;
   request.stall_timeout = options_.stall_timeout;
-  if (have_) {
-    const FileVersion& version = task_.complete;
-    if (!version.etag.empty()) {
-      request.headers.Set("If-None-Match", version.etag);
-    } else if (!version.last_modified.empty()) {
-      request.headers.Set("If-Modified-Since", version.last_modified);
-    }
-  } else if (offset_bytes_ > 0) {
+  if (offset_bytes_ > 0) {
     request.headers.Set("Range", "bytes=" + std::to_string(offset_bytes_) + "-");
-    const std::string validator = task_.partial.Validator();
+    const std::string validator = entry_.task.partial.Validator();
     if (!validator.empty()) request.headers.Set("If-Range", validator);
   }
   return HttpStream::Open(options_.client, std::move(request), stop_);
 }
 
+Result<FileDownload::Outcome> FileDownload::Check() {
+  const auto check =
+      TRY(FileCheck::Ask({.client = options_.client,
+                          .max_redirects = options_.max_redirects,
+                          .stall_timeout = options_.stall_timeout},
+                         "GET", name_.url, request_.headers, entry_.task.complete, stop_));
+  switch (check.verdict) {
+    case FileCheck::Verdict::kSame:
+      ingest_.reset();
+      return Outcome::kDone;
+    case FileCheck::Verdict::kChanged:
+      have_ = false;
+      return Outcome::kAgain;
+    case FileCheck::Verdict::kRefused:
+      break;
+  }
+  return OriginStatus(check.refusal->status);
+}
+
 Result<FileDownload::Outcome> FileDownload::Attempt() {
-  if (!have_) {
+  if (have_) return Check();
+  if (!ingest_) {
     TRY_STATUS(Hold());
-    // Without anything that names the version, only a digest could tell that parts do not fit.
-    if (offset_bytes_ > 0 && task_.partial.Validator().empty() && !request_.expected) {
-      TRY_STATUS(Restart({}));
-    }
+    if (have_) return Check();
+  }
+  // Without anything that names the version, only a digest could tell that parts do not fit.
+  if (offset_bytes_ > 0 && entry_.task.partial.Validator().empty() && !Judge()) {
+    TRY_STATUS(Restart({}));
   }
   const auto stream = TRY(Ask());
   const int http_status = stream->head().status;
-  if (http_status == 304 && have_) return Outcome::kDone;
   if (http_status == 416 && offset_bytes_ > 0) {
     TRY_STATUS(Restart({}));
     return Outcome::kAgain;
   }
-  if (http_status != 200 && http_status != 206) return OriginStatus(http_status);
-  const FileVersion version = TRY(FileVersion::Of(stream->head(), offset_bytes_));
-  if (have_ && version.Matches(task_.complete)) return Outcome::kDone;
-  if (have_) {
-    have_ = false;
-    TRY_STATUS(Hold());
+  if (http_status != 200 && http_status != 206) {
+    if (growing_ && !patient_) growing_->Refuse(ReadRefusal(*stream));
+    return OriginStatus(http_status);
   }
-  return TakeBody(*stream, version);
+  return TakeBody(*stream, TRY(FileVersion::Of(stream->head(), offset_bytes_)));
 }
 
 Result<FileDownload::Outcome> FileDownload::TakeBody(HttpStream& stream,
                                                      const FileVersion& version) {
   const bool resumed = stream.head().status == 206 && offset_bytes_ > 0;
-  if (resumed && !version.etag.empty() && version.etag != task_.partial.etag) {
+  if (resumed && !version.etag.empty() && version.etag != entry_.task.partial.etag) {
     TRY_STATUS(Restart({}));  // it ignored If-Range
     return Outcome::kAgain;
   }
   if (!resumed) TRY_STATUS(Restart(version));
   total_bytes_ = version.size_bytes;
+  if (resumed) entry_.task.partial.size_bytes = total_bytes_;
   if (total_bytes_) ingest_->SetTotal(*total_bytes_);
+  TRY_STATUS(ShowReaders());
   TRY_STATUS(Receive(stream));
   return Commit(resumed);
+}
+
+Status FileDownload::ShowReaders() {
+  began_ = true;
+  if (!growing_) return OkStatus();
+  auto file = TRY(ingest_->OpenForReading());
+  FileVersion version = entry_.task.partial;
+  version.digest = Judge();
+  growing_->Begin(version, std::make_shared<const Fd>(std::move(file)), offset_bytes_);
+  return OkStatus();
 }
 
 // The record first: bytes must never stand beside the name of another version.
 Status FileDownload::Restart(const FileVersion& version) {
   disk_failed_ = true;
   TRY_STATUS(ingest_->Truncate());
-  task_.partial = version;
+  entry_.task.partial = version;
   TRY_STATUS(SaveTask(kv::Sync::kNo));
   disk_failed_ = false;
   offset_bytes_ = 0;
@@ -214,6 +249,7 @@ Status FileDownload::Receive(HttpStream& stream) {
     }
     offset_bytes_ += data.size();
     result_.received_bytes += data.size();
+    if (growing_) growing_->Advance(offset_bytes_);
     if (progress_) progress_({offset_bytes_, total_bytes_});
   }
   if (total_bytes_ && offset_bytes_ != *total_bytes_) {
@@ -226,14 +262,15 @@ Status FileDownload::Receive(HttpStream& stream) {
 Result<FileDownload::Outcome> FileDownload::Commit(bool resumed) {
   disk_failed_ = true;
   const Digest digest = TRY(ingest_->CurrentDigest());
-  if (request_.expected && digest != *request_.expected) {
+  const std::optional<Digest> judge = Judge();
+  if (judge && digest != *judge) {
     if (resumed) {  // maybe only the parts do not fit
       TRY_STATUS(Restart({}));
       return Outcome::kAgain;
     }
     TRY_STATUS(ingest_->Abandon());
-    return DataLoss("its digest is " + digest.ToString() + ", not the expected " +
-                    request_.expected->ToString());
+    return DataLoss("its digest is " + digest.ToString() + ", not the " +
+                    (request_.expected ? "expected " : "announced ") + judge->ToString());
   }
   const auto before = options_.blobs.Info(digest);
   const bool claimed_before = before.ok() && before->claimed;
@@ -246,9 +283,9 @@ Result<FileDownload::Outcome> FileDownload::Commit(bool resumed) {
   if (!claimed_before) TRY_STATUS(options_.blobs.Unclaim(digest));  // containerd never asked for it
   result_.digest = digest;
   result_.size_bytes = offset_bytes_;
-  task_.digest = digest;
-  task_.complete = std::exchange(task_.partial, {});
-  task_.complete.size_bytes = offset_bytes_;
+  entry_.task.digest = digest;
+  entry_.task.complete = std::exchange(entry_.task.partial, {});
+  entry_.task.complete.size_bytes = offset_bytes_;
   TRY_STATUS(SaveTask(kv::Sync::kYes));
   disk_failed_ = false;
   return Outcome::kDone;

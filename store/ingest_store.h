@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/status.h"
 #include "store/blob_store.h"
 
@@ -35,6 +36,9 @@ class Ingest {
   virtual IngestInfo Info() const = 0;
   // Sha256 of the bytes so far. May rehash the file once after a restart.
   virtual Result<Digest> CurrentDigest() = 0;
+  // A descriptor of the file as it is now, for reading what was appended while more arrives. It
+  // stays good after Commit(), and shows the old bytes after Truncate().
+  virtual Result<Fd> OpenForReading() const = 0;
   virtual void SetTotal(uint64_t total_bytes) = 0;
   virtual void SetExpected(std::string expected) = 0;
   // Appends. Data is synced in the background; the write that reaches the total returns only when

@@ -1,5 +1,7 @@
 #include "store/open_ingest.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -94,6 +96,13 @@ Result<Digest> OpenIngest::CurrentDigest() {
   TRY_STATUS(CheckLive());
   TRY_STATUS(Hash());
   return hash_->Current();
+}
+
+Result<Fd> OpenIngest::OpenForReading() const {
+  TRY_STATUS(CheckLive());
+  Fd copy(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!copy.valid()) return ErrnoStatus(errno, "ingest \"" + ref() + "\": open for reading");
+  return copy;
 }
 
 void OpenIngest::SetTotal(uint64_t total_bytes) {

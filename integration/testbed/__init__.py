@@ -15,6 +15,7 @@ from .containerd import Containerd
 from .front import Front, Rule
 from .image import Image, Layer, small_image
 from .node import Node
+from .origin import Origin
 from .registry import Registry
 
-__all__ = ["Containerd", "Front", "Image", "Layer", "Node", "Registry", "Rule", "Testbed", "small_image"]
+__all__ = ["Containerd", "Front", "Image", "Layer", "Node", "Origin", "Registry", "Rule", "Testbed", "small_image"]

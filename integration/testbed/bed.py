@@ -9,6 +9,7 @@ from .containerd import Containerd
 from .front import Front
 from .machine import Machine
 from .node import Node
+from .origin import Origin
 from .registry import Registry
 
 
@@ -73,6 +74,10 @@ class Testbed:
 
     def front(self, registry, **kw):
         return self.own(Front(registry, **kw))
+
+    def origin(self, **kw):
+        """A file server behind signed URLs."""
+        return self.own(Origin(self.new_folder("origin"), **kw))
 
     def node(self, *registries, folder=None, **kw):
         return self.own(Node(folder or self.new_folder("n"), registries=registries, **kw))
