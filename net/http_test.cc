@@ -109,9 +109,9 @@ TEST(ProxyTest, NoProxyEntries) {
       {"", "::1", "80", false},
   };
   for (const auto& [no_proxy, host, port, proxied] : cases) {
-    const Environment environment = [&](const std::string& name) -> std::string {
+    const Environment environment = [&exempt = no_proxy](const std::string& name) -> std::string {
       if (name == "HTTPS_PROXY") return "http://p:3128";
-      return name == "no_proxy" ? no_proxy : "";
+      return name == "no_proxy" ? exempt : "";
     };
     EXPECT_EQ(ProxyFor("https", host, port, environment), proxied ? "http://p:3128" : "")
         << no_proxy << " " << host << ":" << port;
