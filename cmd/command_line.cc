@@ -163,10 +163,23 @@ void AddInstall(CLI::App& app, const Shared& common, Run& run) {
   add_shared(install);
   install->add_flag("--keep-overlayfs", args->keep_overlayfs,
                     "let clients still ask for containerd's own snapshotter");
+  install
+      ->add_option_function<std::string>(
+          "--level",
+          [args](const std::string& word) {
+            const auto level = plugin::ParseAdoption(word);
+            if (!level.ok()) throw CLI::ValidationError("--level", level.status().message());
+            args->adoption = *level;
+          },
+          "mirror: registries are asked through the node; snapshotter: + layers are the node's; "
+          "content: + blobs too, and it unpacks (default)")
+      ->type_name("LEVEL");
   install->callback([=, &run] { run = [=] { return RunInstall(*common, *args); }; });
   CLI::App* uninstall =
       Add(app, "uninstall", "take back what install wrote", "hearth uninstall --dry-run", common);
   add_shared(uninstall);
+  uninstall->add_flag("--force", args->force,
+                      "though containers use it, or containerd cannot be asked");
   uninstall->callback([=, &run] { run = [=] { return RunUninstall(*common, *args); }; });
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/status.h"
 #include "config/node_config.h"
+#include "plugin/adoption.h"
 
 namespace hearth::cmd {
 
@@ -83,7 +84,9 @@ int RunTaskId(const Common& common, const TaskIdArgs& args);
 struct InstallArgs {
   bool dry_run = false;
   bool keep_overlayfs = false;
-  std::string root_prefix;  // "" = "/"
+  bool force = false;  // uninstall though containers use it, or that cannot be seen
+  std::optional<plugin::Adoption> adoption;  // nullopt = content, or what is installed
+  std::string root_prefix;                   // "" = "/"
 };
 int RunInstall(const Common& common, const InstallArgs& args);
 int RunUninstall(const Common& common, const InstallArgs& args);

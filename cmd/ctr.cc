@@ -1,5 +1,6 @@
 #include "cmd/ctr.h"
 
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <utility>
 
@@ -63,6 +64,24 @@ Result<std::vector<ContainerdPlugin>> Ctr::Plugins() const {
 
 Result<std::map<std::string, std::string>> Ctr::NamespaceLabels(const std::string& label) const {
   return ParseNamespaceLabels(TRY(Run({"namespaces", "ls"})), label);
+}
+
+Result<std::vector<std::string>> Ctr::ContainersOf(const std::string& snapshotter) const {
+  std::vector<std::string> found;
+  std::istringstream namespaces(TRY(Run({"namespaces", "ls", "-q"})));
+  std::string name;
+  while (namespaces >> name) {
+    std::istringstream containers(TRY(Run({"-n", name, "containers", "ls", "-q"})));
+    std::string id;
+    while (containers >> id) {
+      const auto info = Run({"-n", name, "containers", "info", id});
+      if (!info.ok()) continue;  // it ended since
+      const auto document = nlohmann::json::parse(*info, nullptr, /*allow_exceptions=*/false);
+      if (!document.is_object() || document.value("Snapshotter", "") != snapshotter) continue;
+      found.push_back(name + ": " + id);
+    }
+  }
+  return found;
 }
 
 Status Ctr::LabelNamespace(const std::string& name, const std::string& label,

@@ -10,10 +10,11 @@
 #include <vector>
 
 #include "base/status.h"
+#include "plugin/default_snapshotter.h"
 
 namespace hearth::cmd {
 
-inline constexpr const char* kDefaultSnapshotterLabel = "containerd.io/defaults/snapshotter";
+using plugin::kDefaultSnapshotterLabel;
 
 struct ContainerdPlugin {
   std::string type;  // "io.containerd.snapshotter.v1"
@@ -28,6 +29,8 @@ class Ctr {
   Result<std::vector<ContainerdPlugin>> Plugins() const;
   // Value of the label in each namespace that has it.
   Result<std::map<std::string, std::string>> NamespaceLabels(const std::string& label) const;
+  // "k8s.io: 0f3a…" for each container whose snapshots are of that snapshotter.
+  Result<std::vector<std::string>> ContainersOf(const std::string& snapshotter) const;
   // Makes the namespace where it is absent; an empty value takes the label away.
   Status LabelNamespace(const std::string& name, const std::string& label,
                         const std::string& value) const;

@@ -7,8 +7,11 @@
 #include "cmd/commands.h"
 #include "cmd/ctr.h"
 #include "cmd/install_files.h"
+#include "cmd/installation.h"
 #include "cmd/subprocess.h"
 #include "cmd/unified_diff.h"
+#include "plugin/containerd_client.h"
+#include "plugin/default_snapshotter.h"
 #include "plugin/install_record.h"
 #include "plugin/installer.h"
 
@@ -17,6 +20,7 @@ namespace hearth::cmd {
 namespace {
 
 using nlohmann::json;
+using plugin::Adoption;
 using plugin::FileEdit;
 using plugin::InstallOptions;
 using plugin::InstallRecord;
@@ -27,10 +31,11 @@ constexpr const char* kUnitBinary = "/usr/bin/hearth";
 
 // What install is about to do, or did.
 struct Work {
-  std::vector<FileEdit> edits;                // those that change something
-  std::map<std::string, std::string> labels;  // namespace → value before, "" = none
-  bool loaded = false;                        // containerd runs with our snapshotter
-  std::vector<std::string> next;              // what is left to the user
+  std::vector<FileEdit> edits;      // those that change something
+  std::vector<std::string> wanted;  // namespaces to be labelled
+  Adoption adoption = Adoption::kContent;
+  bool loaded = false;            // containerd runs with our snapshotter
+  std::vector<std::string> next;  // what is left to the user
 };
 
 Result<std::optional<std::string>> ReadBelow(const std::string& prefix, const std::string& path) {
@@ -56,6 +61,36 @@ Result<std::string> DumpConfig() {
   return FailedPrecondition("containerd cannot read its configuration: " + result.err);
 }
 
+// Whether containerd takes its settings as the plan means them.
+Status CheckSettled(const Work& work) {
+  const std::string dump = TRY(DumpConfig());
+  for (const FileEdit& edit : work.edits) {
+    if (edit.path == plugin::kNerdctlFile) continue;
+    for (const plugin::TomlChange& change : edit.changes) {
+      // Compared as values: the dump writes them in a form of its own.
+      const auto now = TRY(plugin::TomlValueText(dump, change.path));
+      if (now && plugin::SameTomlValue(*now, change.value)) continue;
+      return FailedPrecondition("containerd takes " + plugin::TomlPathText(change.path) + " = " +
+                                now.value_or("nothing") + " in spite of " + edit.path +
+                                " (another file that it imports says so)");
+    }
+  }
+  return OkStatus();
+}
+
+// A lower level than what is installed would leave half of it behind.
+Result<Adoption> ChosenAdoption(const InstallArgs& args) {
+  const InstallRecord record = TRY(InstallRecord::Load(args.root_prefix));
+  const Adoption chosen = args.adoption.value_or(record.adoption().value_or(Adoption::kContent));
+  if (record.adoption() && chosen < *record.adoption()) {
+    return FailedPrecondition("level " + plugin::AdoptionName(*record.adoption()) +
+                              " is installed, which is more than " + plugin::AdoptionName(chosen) +
+                              " (run: hearth uninstall, then: hearth install --level " +
+                              plugin::AdoptionName(chosen) + ")");
+  }
+  return chosen;
+}
+
 // The unit with the path of this binary in it.
 std::string UnitText() {
   std::string text = kHearthServiceText;
@@ -66,13 +101,6 @@ std::string UnitText() {
   return text;
 }
 
-Result<config::NodeConfig> NodeConfigBelow(const Common& common, const std::string& prefix) {
-  const std::string file = prefix + config::kDefaultNodeConfigFile;
-  if (!common.config_file.empty() || prefix.empty()) return LoadConfig(common);
-  if (!std::filesystem::exists(file)) return config::ParseNodeConfig("", "defaults", common.sets);
-  return config::LoadNodeConfig(file, common.sets);
-}
-
 Result<InstallOptions> MakeOptions(const config::NodeConfig& config, const Common& common,
                                    const InstallArgs& args) {
   InstallOptions options;
@@ -81,6 +109,7 @@ Result<InstallOptions> MakeOptions(const config::NodeConfig& config, const Commo
   options.snapshots_root = (config.root / "snapshots").string();
   options.mirror = config.mirror.listen;
   options.keep_overlayfs = args.keep_overlayfs;
+  options.has_nerdctl = RunProgram({"nerdctl", "--version"}, kProgramLimit).ok();
   if (common.config_file.empty()) options.node_config = kNodeTomlText;
   if (std::filesystem::exists(args.root_prefix + "/run/systemd/system")) options.unit = UnitText();
   const bool configured = std::filesystem::exists(plugin::kContainerdConfigFile);
@@ -88,10 +117,13 @@ Result<InstallOptions> MakeOptions(const config::NodeConfig& config, const Commo
   return options;
 }
 
-// Namespaces whose default snapshotter is not ours yet, where a running containerd has it loaded:
-// before, the label would break every pull.
+// The namespaces that are to have our snapshotter; the node sees to those of a containerd that is
+// down, or has it not loaded yet: before that, the label would break every pull.
 void PlanLabels(const config::NodeConfig& config, Work& work) {
   if (config.containerd.address.empty()) return;
+  const std::string& own = config.containerd.containerd_namespace;
+  work.wanted = {"k8s.io", "default"};
+  if (own != "k8s.io" && own != "default") work.wanted.push_back(own);
   const Ctr ctr(config.containerd.address);
   const auto plugins = ctr.Plugins();
   if (!plugins.ok()) return;
@@ -100,13 +132,11 @@ void PlanLabels(const config::NodeConfig& config, Work& work) {
                                   plugin.id == "hearth" && plugin.status == "ok");
   }
   const auto labels = ctr.NamespaceLabels(kDefaultSnapshotterLabel);
-  if (!work.loaded || !labels.ok()) return;
-  for (const std::string& name :
-       {std::string("k8s.io"), std::string("default"), config.containerd.containerd_namespace}) {
+  if (!labels.ok()) return;
+  std::erase_if(work.wanted, [&labels](const std::string& name) {
     const auto found = labels->find(name);
-    const std::string before = found == labels->end() ? "" : found->second;
-    if (before != "hearth") work.labels[name] = before;
-  }
+    return found != labels->end() && found->second == "hearth";
+  });
 }
 
 void PlanNext(const InstallOptions& options, Work& work) {
@@ -120,8 +150,6 @@ void PlanNext(const InstallOptions& options, Work& work) {
   work.next.push_back(systemd ? "systemctl daemon-reload && systemctl enable --now hearth"
                               : "start the node: hearth node");
   work.next.push_back(systemd ? "systemctl restart containerd" : "restart containerd");
-  work.next.push_back(
-      "hearth install   (once more: it makes hearth the namespaces' default snapshotter)");
   work.next.push_back("hearth doctor");
 }
 
@@ -129,29 +157,34 @@ void PrintDiffs(const Work& work) {
   for (const FileEdit& edit : work.edits) {
     std::cout << UnifiedDiff(edit.path, edit.before, edit.after);
   }
-  for (const auto& [name, before] : work.labels) {
-    std::cout << "label of namespace " << name << ": " << kDefaultSnapshotterLabel
-              << "=hearth (now: " << (before.empty() ? "none" : before) << ")\n";
+  for (const std::string& name : work.wanted) {
+    std::cout << "label of namespace " << name << ": " << kDefaultSnapshotterLabel << "=hearth"
+              << (work.loaded ? "" : " (the node sets it once containerd has hearth loaded)")
+              << "\n";
   }
 }
 
 // Files first; taken back when containerd cannot read them.
 Result<std::vector<std::string>> Carry(const config::NodeConfig& config, const InstallArgs& args,
-                                       Work& work) {
+                                       const Work& work) {
   InstallRecord record = TRY(InstallRecord::Load(args.root_prefix));
   std::vector<std::string> done = TRY(record.Apply(work.edits));
   if (args.root_prefix.empty() && !work.edits.empty()) {
-    const auto dump = DumpConfig();
-    if (!dump.ok()) {
+    const Status settled = CheckSettled(work);
+    if (!settled.ok()) {
       TRY_STATUS(record.Undo());
-      return dump.status().Annotate("check what was written (it was taken back)");
+      return settled.Annotate("check what was written (it was taken back)");
     }
   }
-  const Ctr ctr(config.containerd.address);
-  for (const auto& [name, before] : work.labels) {
-    TRY_STATUS(ctr.LabelNamespace(name, kDefaultSnapshotterLabel, "hearth"));
-    record.labels().emplace(name, before);
-    TRY_STATUS(record.Save());
+  record.set_adoption(work.adoption);
+  record.pending_labels() = work.wanted;
+  record.containerd_address() = config.containerd.address;
+  TRY_STATUS(record.Save());
+  if (!work.loaded || work.wanted.empty()) return done;
+  const auto client = plugin::ContainerdClient::Create({.address = config.containerd.address});
+  plugin::DefaultSnapshotter labels(
+      {.containerd = *client, .address = config.containerd.address, .prefix = args.root_prefix});
+  for (const std::string& name : TRY(labels.SetWhereWanted())) {
     done.push_back("labelled namespace " + name + ": " + kDefaultSnapshotterLabel + "=hearth");
   }
   return done;
@@ -166,8 +199,9 @@ void Report(const Common& common, const Work& work, const std::vector<std::strin
           {{"path", edit.path}, {"why", edit.why}, {"is_new", !edit.before.has_value()}});
     }
     json labels = json::array();
-    for (const auto& [name, before] : work.labels) labels.push_back(name);
+    for (const std::string& name : work.wanted) labels.push_back(name);
     std::cout << json{{"dry_run", dry_run},
+                      {"level", plugin::AdoptionName(work.adoption)},
                       {"changes", changes},
                       {"labelled_namespaces", labels},
                       {"next", work.next}}
@@ -178,20 +212,24 @@ void Report(const Common& common, const Work& work, const std::vector<std::strin
   if (common.quiet) return;
   if (dry_run) PrintDiffs(work);
   for (const std::string& line : done) std::cout << line << "\n";
-  if (work.edits.empty() && work.labels.empty()) std::cout << "nothing to change\n";
+  if (work.edits.empty() && work.wanted.empty()) std::cout << "nothing to change\n";
   if (!work.next.empty()) std::cout << "Nothing was restarted. Next:\n";
   for (const std::string& step : work.next) std::cout << "  " << step << "\n";
 }
 
 Result<int> Install(const Common& common, const InstallArgs& args) {
   const config::NodeConfig config = TRY(NodeConfigBelow(common, args.root_prefix));
-  const InstallOptions options = TRY(MakeOptions(config, common, args));
   Work work;
+  work.adoption = TRY(ChosenAdoption(args));
+  InstallOptions options = TRY(MakeOptions(config, common, args));
+  options.adoption = work.adoption;
   const auto read = [&args](const std::string& path) { return ReadBelow(args.root_prefix, path); };
   for (FileEdit& edit : TRY(plugin::PlanInstall(options, read))) {
     if (edit.Changes()) work.edits.push_back(std::move(edit));
   }
-  if (args.root_prefix.empty()) PlanLabels(config, work);
+  if (args.root_prefix.empty() && work.adoption >= Adoption::kSnapshotter) {
+    PlanLabels(config, work);
+  }
   PlanNext(options, work);
   std::vector<std::string> done;
   if (!args.dry_run) done = TRY(Carry(config, args, work));
@@ -199,86 +237,10 @@ Result<int> Install(const Common& common, const InstallArgs& args) {
   return static_cast<int>(kDone);
 }
 
-std::string Describe(const InstallRecord::Restoration& restoration) {
-  using How = InstallRecord::Restoration::How;
-  std::string text;
-  switch (restoration.how) {
-    case How::kBringBack:
-      text = "bring back ";
-      break;
-    case How::kRemove:
-      text = "remove ";
-      break;
-    case How::kRemoveImport:
-      text = "take our import out of ";
-      break;
-    case How::kLeave:
-      text = "leave ";
-      break;
-  }
-  return text + restoration.path + (restoration.note.empty() ? "" : ": " + restoration.note);
-}
-
-// Labels back to what they were; what cannot be done is said.
-std::vector<std::string> RestoreLabels(const std::string& address, const InstallRecord& record) {
-  std::vector<std::string> done;
-  for (const auto& [name, before] : record.labels()) {
-    const Status status = Ctr(address).LabelNamespace(name, kDefaultSnapshotterLabel, before);
-    done.push_back(status.ok() ? "restored namespace " + name + "'s label"
-                               : "namespace " + name + " keeps its label: " + status.message() +
-                                     " (run: ctr namespaces label " + name + " " +
-                                     kDefaultSnapshotterLabel + "=" + before + ")");
-  }
-  return done;
-}
-
-Result<int> Uninstall(const Common& common, const InstallArgs& args) {
-  InstallRecord record = TRY(InstallRecord::Load(args.root_prefix));
-  std::vector<std::string> lines;
-  if (args.dry_run) {
-    for (const auto& restoration : TRY(record.PlanRestore())) {
-      lines.push_back("would " + Describe(restoration));
-    }
-    for (const auto& [name, before] : record.labels()) {
-      lines.push_back("would restore namespace " + name + "'s label");
-    }
-  } else if (!record.empty()) {
-    // The node's own configuration may be among the files that go.
-    const auto config = TRY(NodeConfigBelow(common, args.root_prefix));
-    lines = RestoreLabels(config.containerd.address, record);
-    for (std::string& line : TRY(record.Restore())) lines.push_back(std::move(line));
-  }
-  if (common.json) {
-    std::cout << json{{"dry_run", args.dry_run}, {"changes", lines}}.dump(
-                     2, ' ', false, json::error_handler_t::replace)
-              << "\n";
-    return static_cast<int>(kDone);
-  }
-  if (common.quiet) return static_cast<int>(kDone);
-  for (const std::string& line : lines) std::cout << line << "\n";
-  if (lines.empty()) {
-    std::cout << "nothing is installed (no " << InstallRecord::kFile << ")\n";
-  } else if (!args.dry_run) {
-    std::cout << "Nothing was restarted. Next: restart containerd, then stop the node. Images that "
-                 "were pulled through Hearth have to be pulled again.\n";
-  }
-  return static_cast<int>(kDone);
-}
-
-int Finish(const std::string& what, const Result<int>& result) {
-  if (result.ok()) return *result;
-  const int code = Fail(what, result.status());
-  return code == kNotThere ? static_cast<int>(kFailed) : code;
-}
-
 }  // namespace
 
 int RunInstall(const Common& common, const InstallArgs& args) {
-  return Finish("install", Install(common, args));
-}
-
-int RunUninstall(const Common& common, const InstallArgs& args) {
-  return Finish("uninstall", Uninstall(common, args));
+  return EndInstallation("install", Install(common, args));
 }
 
 }  // namespace hearth::cmd

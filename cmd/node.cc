@@ -24,6 +24,7 @@
 #include "plugin/containerd_client.h"
 #include "plugin/containerd_watch.h"
 #include "plugin/content_service.h"
+#include "plugin/default_snapshotter.h"
 #include "plugin/diff_service.h"
 #include "plugin/explain.h"
 #include "plugin/file_cache.h"
@@ -117,6 +118,7 @@ class Signals {
 struct ContainerdSide {
   std::unique_ptr<plugin::ContainerdClient> client;
   std::unique_ptr<plugin::Registrar> registrar;
+  std::unique_ptr<plugin::DefaultSnapshotter> default_snapshotter;
   std::unique_ptr<plugin::ContainerdWatch> watch;
 
   ContainerdSide(const config::ContainerdConfig& config, store::Store& store) {
@@ -126,8 +128,24 @@ struct ContainerdSide {
         plugin::Registrar::Options{.containerd = *client,
                                    .blobs = store.blobs(),
                                    .containerd_namespace = config.containerd_namespace});
-    watch = std::make_unique<plugin::ContainerdWatch>(
-        plugin::ContainerdWatch::Options{.containerd = *client, .store = store});
+    default_snapshotter = std::make_unique<plugin::DefaultSnapshotter>(
+        plugin::DefaultSnapshotter::Options{.containerd = *client, .address = config.address});
+    watch = std::make_unique<plugin::ContainerdWatch>(plugin::ContainerdWatch::Options{
+        .containerd = *client, .store = store, .on_answer = [this] { SetDefaultSnapshotter(); }});
+  }
+  ContainerdSide(const ContainerdSide&) = delete;
+  ContainerdSide& operator=(const ContainerdSide&) = delete;
+
+ private:
+  void SetDefaultSnapshotter() {
+    const auto labelled = default_snapshotter->SetWhereWanted();
+    if (!labelled.ok()) {
+      LOG_WARNING("default snapshotter not set, it is tried again", {{"error", labelled.status()}});
+      return;
+    }
+    for (const std::string& name : *labelled) {
+      LOG_INFO("default snapshotter set", {{"namespace", name}});
+    }
   }
 };
 

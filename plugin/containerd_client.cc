@@ -221,6 +221,29 @@ class GrpcContainerdClient final : public ContainerdClient {
                  "update image " + record.name);
   }
 
+  Result<bool> HasPlugin(const std::string& type, const std::string& id) override {
+    Call context(*this, "", "");
+    introspection::PluginsRequest request;
+    request.add_filters("type==" + type + ",id==" + id);
+    introspection::PluginsResponse response;
+    TRY_STATUS(Ended(introspection_->Plugins(context.get(), request, &response), "plugins"));
+    return response.plugins_size() > 0 && !response.plugins(0).has_init_err();
+  }
+
+  Result<std::string> NamespaceLabel(const std::string& ns, const std::string& label) override {
+    Call context(*this, ns, "");
+    namespaces::GetNamespaceRequest request;
+    request.set_name(ns);
+    namespaces::GetNamespaceResponse response;
+    const Status status =
+        Ended(namespaces_->Get(context.get(), request, &response), "get namespace " + ns);
+    if (status.code() == StatusCode::kNotFound) return std::string();
+    TRY_STATUS(status);
+    const auto& labels = response.namespace_().labels();
+    const auto found = labels.find(label);
+    return found == labels.end() ? std::string() : found->second;
+  }
+
   Status LabelNamespace(const std::string& ns,
                         const std::map<std::string, std::string>& labels) override {
     namespaces::Namespace record;

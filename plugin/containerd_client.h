@@ -79,6 +79,10 @@ class ContainerdClient {
   virtual Result<ImageRecord> GetImage(const std::string& ns, const std::string& name) = 0;
   // Makes the record, or moves it to the new target.
   virtual Status PutImage(const std::string& ns, const ImageRecord& image) = 0;
+  // True when the plugin ("io.containerd.snapshotter.v1", "hearth") is loaded.
+  virtual Result<bool> HasPlugin(const std::string& type, const std::string& id) = 0;
+  // "" where there is no such namespace or label.
+  virtual Result<std::string> NamespaceLabel(const std::string& ns, const std::string& label) = 0;
   // Adds labels to a namespace, made when absent.
   virtual Status LabelNamespace(const std::string& ns,
                                 const std::map<std::string, std::string>& labels) = 0;

@@ -20,7 +20,8 @@ uint64_t OwnPidNamespace() {
 
 }  // namespace
 
-ContainerdWatch::ContainerdWatch(Options options) : options_(options), thread_([this] { Run(); }) {}
+ContainerdWatch::ContainerdWatch(Options options)
+    : options_(std::move(options)), thread_([this] { Run(); }) {}
 
 ContainerdWatch::~ContainerdWatch() {
   {
@@ -69,6 +70,11 @@ Result<ContainerdServer> ContainerdWatch::Ask() {
 
 Status ContainerdWatch::Admit(pid_t pid) {
   const auto server = Ask();
+  {
+    MutexLock lock(mutex_);
+    ask_now_ = true;
+  }
+  wake_.NotifyAll();
   // It may be starting: its API answers a little after its first call to us.
   if (!server.ok()) return OkStatus();
   const bool comparable = server->pid != 0 && pid != 0 && server->pidns == OwnPidNamespace();
@@ -83,10 +89,12 @@ Status ContainerdWatch::Admit(pid_t pid) {
 void ContainerdWatch::Run() {
   NameThread("containerd");
   while (true) {
-    (void)Ask();
+    const auto next = std::chrono::steady_clock::now() + options_.interval;
+    if (Ask().ok() && options_.on_answer) options_.on_answer();
     MutexLock lock(mutex_);
-    if (stopping_) return;
-    (void)wake_.WaitUntil(mutex_, std::chrono::steady_clock::now() + options_.interval);
+    while (!stopping_ && !ask_now_ && wake_.WaitUntil(mutex_, next)) {
+    }
+    ask_now_ = false;
     if (stopping_) return;
   }
 }

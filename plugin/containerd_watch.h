@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <thread>
 
@@ -24,6 +25,8 @@ class ContainerdWatch {
     ContainerdClient& containerd;
     store::Store& store;
     std::chrono::seconds interval{5};
+    // Called from the watching thread each time that containerd answered.
+    std::function<void()> on_answer = {};
   };
   explicit ContainerdWatch(Options options);
   ~ContainerdWatch();
@@ -51,6 +54,7 @@ class ContainerdWatch {
   CondVar wake_;
   State state_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
+  bool ask_now_ GUARDED_BY(mutex_) = false;  // somebody connected
   std::thread thread_;
 };
 

@@ -27,6 +27,27 @@ std::string BackupNote(const std::string& backup) {
 
 std::string Sum(std::string_view text) { return Digest::Of(text).hex(); }
 
+json ToJson(const std::vector<TomlChange>& changes) {
+  json list = json::array();
+  for (const TomlChange& change : changes) {
+    json one = {{"path", change.path}, {"value", change.value}};
+    if (change.before) one["before"] = *change.before;
+    list.push_back(std::move(one));
+  }
+  return list;
+}
+
+std::vector<TomlChange> ChangesFrom(const json& list) {
+  std::vector<TomlChange> changes;
+  for (const json& one : list) {
+    TomlChange change{one.at("path").get<TomlPath>(), one.at("value").get<std::string>(),
+                      std::nullopt};
+    if (one.contains("before")) change.before = one.at("before").get<std::string>();
+    changes.push_back(std::move(change));
+  }
+  return changes;
+}
+
 }  // namespace
 
 Result<InstallRecord> InstallRecord::Load(const std::filesystem::path& prefix) {
@@ -38,10 +59,20 @@ Result<InstallRecord> InstallRecord::Load(const std::filesystem::path& prefix) {
     const json document = json::parse(*text);
     for (const auto& [path, entry] : document.at("files").items()) {
       record.entries_[path] = {entry.at("written_sha256").get<std::string>(),
-                               entry.at("backup").get<std::string>()};
+                               entry.at("backup").get<std::string>(),
+                               ChangesFrom(entry.value("changes", json::array()))};
     }
     record.made_directories_ = document.at("made_directories").get<std::vector<std::string>>();
     record.labels_ = document.at("labels").get<std::map<std::string, std::string>>();
+    // Absent from records that the first releases wrote.
+    record.pending_labels_ = document.value("pending_labels", std::vector<std::string>());
+    record.containerd_address_ = document.value("containerd_address", "");
+    if (document.contains("level")) {
+      const auto level = ParseAdoption(document.at("level").get<std::string>());
+      if (!level.ok())
+        return DataLoss(record.Real(kFile).string() + ": " + level.status().message());
+      record.adoption_ = *level;
+    }
   } catch (const json::exception& error) {
     return DataLoss(record.Real(kFile).string() + " cannot be read: " + error.what() +
                     " (restore the *.hearth-backup files by hand, then remove it)");
@@ -52,10 +83,16 @@ Result<InstallRecord> InstallRecord::Load(const std::filesystem::path& prefix) {
 Status InstallRecord::Save() const {
   json files = json::object();
   for (const auto& [path, entry] : entries_) {
-    files[path] = {{"written_sha256", entry.written_sha256}, {"backup", entry.backup}};
+    files[path] = {{"written_sha256", entry.written_sha256},
+                   {"backup", entry.backup},
+                   {"changes", ToJson(entry.changes)}};
   }
-  const json document = {
-      {"files", files}, {"made_directories", made_directories_}, {"labels", labels_}};
+  json document = {{"files", files},
+                   {"made_directories", made_directories_},
+                   {"labels", labels_},
+                   {"pending_labels", pending_labels_},
+                   {"containerd_address", containerd_address_}};
+  if (adoption_) document["level"] = AdoptionName(*adoption_);
   return WriteFileAtomically(Real(kFile), document.dump(2) + "\n", kFileMode);
 }
 
@@ -93,8 +130,19 @@ Status InstallRecord::ApplyOne(const FileEdit& edit) {
   Entry entry;
   if (ours) {
     entry.backup = found->second.backup;
+    entry.changes = found->second.changes;
   } else if (edit.before) {
     entry.backup = TRY(MakeBackup(edit.path));
+  }
+  // What was there before the first of ours is what comes back.
+  for (const TomlChange& change : edit.changes) {
+    const auto known = std::find_if(entry.changes.begin(), entry.changes.end(),
+                                    [&](const auto& one) { return one.path == change.path; });
+    if (known == entry.changes.end()) {
+      entry.changes.push_back(change);
+    } else {
+      known->value = change.value;
+    }
   }
   entry.written_sha256 = Sum(edit.after);
   TRY_STATUS(MakeParents(edit.path));
@@ -164,15 +212,24 @@ Result<std::vector<InstallRecord::Restoration>> InstallRecord::PlanRestore() con
       plan.push_back(
           {path, entry.backup.empty() ? Restoration::How::kRemove : Restoration::How::kBringBack,
            ""});
-    } else if (path == kContainerdConfigFile) {
-      plan.push_back({path, Restoration::How::kRemoveImport,
-                      "it was changed since" + BackupNote(entry.backup)});
+    } else if (path == kContainerdConfigFile || !entry.changes.empty()) {
+      plan.push_back(
+          {path, Restoration::How::kTakeOut, "it was changed since" + BackupNote(entry.backup)});
     } else {
       plan.push_back(
           {path, Restoration::How::kLeave, "it was changed since" + BackupNote(entry.backup)});
     }
   }
   return plan;
+}
+
+Result<std::string> InstallRecord::WithoutOurs(std::string text, const Entry& entry) const {
+  for (const TomlChange& change : entry.changes) {
+    if (TRY(TomlValueText(text, change.path)) != change.value) continue;
+    text = change.before ? TRY(SetTomlValue(text, change.path, *change.before))
+                         : TRY(RemoveTomlValue(text, change.path));
+  }
+  return RemoveFromTomlList(text, "imports", kDropInFile);
 }
 
 Status InstallRecord::RestoreOne(const Restoration& restoration) {
@@ -189,9 +246,10 @@ Status InstallRecord::RestoreOne(const Restoration& restoration) {
         return ErrnoStatus(errno, "remove " + real.string());
       }
       return OkStatus();
-    case Restoration::How::kRemoveImport: {
+    case Restoration::How::kTakeOut: {
       const std::string text = TRY(ReadFile(real, kMaxFileBytes));
-      const std::string without = TRY(RemoveFromTomlList(text, "imports", kDropInFile));
+      const std::string without =
+          TRY(WithoutOurs(text, entries_[restoration.path]).Annotate(restoration.path));
       return WriteFileAtomically(real, without, kFileMode);
     }
     case Restoration::How::kLeave:
@@ -204,13 +262,14 @@ Result<std::vector<std::string>> InstallRecord::Restore() {
   std::vector<std::string> done;
   for (const Restoration& restoration : TRY(PlanRestore())) {
     TRY_STATUS(RestoreOne(restoration));
-    static constexpr const char* kWords[] = {"brought back ", "removed ", "took our import out of ",
-                                             "left "};
+    static constexpr const char* kWords[] = {"brought back ", "removed ",
+                                             "took our settings out of ", "left "};
     done.push_back(kWords[static_cast<size_t>(restoration.how)] + restoration.path +
                    (restoration.note.empty() ? "" : ": " + restoration.note));
   }
   entries_.clear();
   labels_.clear();
+  pending_labels_.clear();
   TRY_STATUS(Forget());
   return done;
 }

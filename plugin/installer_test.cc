@@ -107,8 +107,8 @@ TEST_F(Installation, RefusesWhatItCannotDoWell) {
   options_.mirror = "127.0.0.1:0";
   EXPECT_THAT(Error(), HasSubstr("port 0"));
   options_.mirror = "127.0.0.1:7733";
-  options_.containerd_version = "1.7.24";
-  EXPECT_THAT(Error(), HasSubstr("only containerd 2.x"));
+  options_.containerd_version = "1.5.9";
+  EXPECT_THAT(Error(), HasSubstr("1.6, 1.7 and 2.x can be configured"));
   options_.containerd_version = "2.1.9";
   for (const char* text : {"version = 1\n", "root = \"/x\"\n"}) {
     files_[kContainerdConfigFile] = text;
@@ -124,6 +124,84 @@ TEST_F(Installation, RefusesWhatItCannotDoWell) {
   }
 }
 
+TEST_F(Installation, Of1xEditsTheUsersTablesInPlace) {
+  const std::string cri =
+      "[plugins.\"io.containerd.grpc.v1.cri\"]\n  # mine\n  enable_selinux = true\n";
+  const std::string table =
+      "  [plugins.\"io.containerd.grpc.v1.cri\".containerd]\n    snapshotter = ";
+  files_[kContainerdConfigFile] = "version = 2 # v\n" + cri + table + "'overlayfs' # old\n";
+  const std::string common =
+      "version = 2 # v\nimports = [\"/etc/containerd/conf.d/hearth.toml\"]\n" + cri + table +
+      "\"hearth\" # old\n\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\n"
+      "  config_path = \"/etc/containerd/certs.d\"\n";
+  options_.containerd_version = "1.6.20";
+  EXPECT_EQ(After(kContainerdConfigFile), common);
+  EXPECT_THAT(After(kDropInFile), Not(HasSubstr("plugins.\"")));
+  EXPECT_THAT(After(kDropInFile), Not(HasSubstr("hearth-diff")));
+  EXPECT_THAT(After("/var/lib/containerd/io.containerd.snapshotter.v1.hearth/README"),
+              HasSubstr("/var/lib/hearth/snapshots"));
+  options_.containerd_version = "1.7.24";
+  EXPECT_EQ(After(kContainerdConfigFile),
+            common +
+                "\n[plugins.\"io.containerd.service.v1.diff-service\"]\n"
+                "  default = [\"hearth-diff\", \"walking\"]\n");
+  EXPECT_THAT(After(kDropInFile), HasSubstr("hearth-diff"));
+}
+
+TEST_F(Installation, Of1xEditsTheImportedFileThatHasTheTable) {
+  options_.containerd_version = "1.7.24";
+  files_[kContainerdConfigFile] = "version = 2\nimports = [\"/etc/containerd/cri.toml\"]\n";
+  files_["/etc/containerd/cri.toml"] =
+      "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\n  enable_selinux = true\n";
+  EXPECT_THAT(After("/etc/containerd/cri.toml"), HasSubstr("snapshotter = \"hearth\""));
+  EXPECT_THAT(After(kContainerdConfigFile), Not(HasSubstr("grpc.v1.cri")));
+  files_[kContainerdConfigFile] =
+      "version = 2\nimports = [\"/etc/containerd/cri.toml\", \"/etc/containerd/b.toml\"]\n";
+  files_["/etc/containerd/b.toml"] = files_["/etc/containerd/cri.toml"];
+  EXPECT_THAT(Error(), HasSubstr("leave it in one file"));
+}
+
+TEST_F(Installation, LowerLevelsTakeLess) {
+  for (const char* version : {"1.7.24", "2.1.9"}) {
+    options_.containerd_version = version;
+    options_.adoption = Adoption::kMirror;
+    auto plan = Plan();
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    std::string all;
+    for (const auto& [path, edit] : *plan) all += edit.after;
+    EXPECT_THAT(all, Not(HasSubstr("proxy_plugins"))) << version;
+    EXPECT_THAT(all, Not(HasSubstr("snapshotter"))) << version;
+    EXPECT_THAT(all, HasSubstr("config_path = \"/etc/containerd/certs.d\"")) << version;
+    options_.adoption = Adoption::kSnapshotter;
+    EXPECT_THAT(After(kDropInFile), HasSubstr("[proxy_plugins.hearth]"));
+    EXPECT_THAT(After(kDropInFile), Not(HasSubstr("hearth-content")));
+    EXPECT_THAT(After(kDropInFile), Not(HasSubstr("hearth-diff")));
+  }
+}
+
+TEST_F(Installation, NeverReplacesAUsersOwnChoice) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"[plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"stargz\"\n", "stargz"},
+      {"[proxy_plugins.other]\ntype = \"content\"\naddress = \"/x\"\n", "other"},
+      {"[plugins.\"io.containerd.service.v1.diff-service\"]\ndefault = [\"erofs\"]\n", "erofs"},
+      {"[[plugins.\"io.containerd.transfer.v1.local\".unpack_config]]\nsnapshotter = \"nydus\"\n",
+       "nydus"},
+  };
+  for (const auto& [text, name] : cases) {
+    files_[kContainerdConfigFile] = std::string("version = 2\n") + text;
+    EXPECT_THAT(Error(), HasSubstr(name));
+    EXPECT_THAT(Error(), HasSubstr("would replace"));
+  }
+}
+
+TEST_F(Installation, TellsNerdctlWhereItIs) {
+  EXPECT_EQ(After(kNerdctlFile), "");
+  options_.has_nerdctl = true;
+  EXPECT_THAT(After(kNerdctlFile), HasSubstr("snapshotter = \"hearth\"\n"));
+  files_[kNerdctlFile] = "debug = true # d\nsnapshotter = \"overlayfs\"\n";
+  EXPECT_EQ(After(kNerdctlFile), "debug = true # d\nsnapshotter = \"hearth\"\n");
+}
+
 TEST(ContainerdVersionText, IsFoundInWhatItPrints) {
   EXPECT_EQ(
       *ParseContainerdVersion("containerd github.com/containerd/containerd/v2 2.1.9+unknown \n"),
@@ -131,6 +209,36 @@ TEST(ContainerdVersionText, IsFoundInWhatItPrints) {
   EXPECT_EQ(*ParseContainerdVersion("containerd github.com/containerd/containerd v1.7.24 88bf19b"),
             "1.7.24");
   EXPECT_FALSE(ParseContainerdVersion("command not found").ok());
+}
+
+TEST(TomlValue, IsSetWithoutTouchingTheRest) {
+  const TomlPath path = {"a", "b.c", "k"};
+  const struct {
+    const char* before;
+    const char* after;
+  } cases[] = {
+      {"", "[a.\"b.c\"]\n  k = \"v\"\n"},
+      {"x = 1", "x = 1\n\n[a.\"b.c\"]\n  k = \"v\"\n"},
+      {"[a.'b.c'] # t\n# c\nj = 1\n", "[a.'b.c'] # t\n  k = \"v\"\n# c\nj = 1\n"},
+      {"[a.\"b.c\"]\nk = 'é' # c\n", "[a.\"b.c\"]\nk = \"v\" # c\n"},
+      {"[a.\"b.c\".d]\n", "[a.\"b.c\".d]\n\n[a.\"b.c\"]\n  k = \"v\"\n"},
+      {"a = { \"b.c\" = { j = 1 } }", "a = { \"b.c\" = { k = \"v\", j = 1 } }"},
+      {"[a]\n\"b.c\".k = [\n 1, # one\n]\n", "[a]\n\"b.c\".k = \"v\"\n"},
+      {"x = '''\n[a.\"b.c\"]\n'''\n", nullptr},
+      {"a = { x = 1 }\n", nullptr},
+  };
+  for (const auto& test : cases) {
+    const auto set = SetTomlValue(test.before, path, "\"v\"");
+    if (test.after == nullptr) {
+      EXPECT_EQ(set.status().code(), StatusCode::kFailedPrecondition) << test.before;
+      continue;
+    }
+    ASSERT_TRUE(set.ok()) << set.status();
+    EXPECT_EQ(*set, test.after);
+    EXPECT_EQ(*TomlText(*set, path), "v");
+  }
+  EXPECT_EQ(*RemoveTomlValue("[a.\"b.c\"]\n  k = \"v\"\n# c\n", path), "[a.\"b.c\"]\n# c\n");
+  EXPECT_FALSE(RemoveTomlValue("a = { \"b.c\" = { k = 1, j = 1 } }\n", path).ok());
 }
 
 TEST(TomlList, GrowsAndShrinksWithoutTouchingTheRest) {
@@ -241,6 +349,23 @@ TEST_F(Record, LeavesWhatSomebodyChangedSince) {
   EXPECT_EQ(Get("/a"), "theirs");
   EXPECT_EQ(Get("/a.hearth-backup"), "old");
   EXPECT_EQ(Get(kContainerdConfigFile), "version = 3\nimports = []\noom_score = 1\n");
+}
+
+TEST_F(Record, TakesOurValuesOutOfAFileChangedSince) {
+  const TomlPath key = {"p", "k"};
+  const TomlPath added = {"p", "added"};
+  const std::string before = "[p]\nk = 'old' # c\n";
+  std::string after = *SetTomlValue(before, key, "\"ours\"");
+  after = *SetTomlValue(after, added, "\"ours\"");
+  FileEdit edit{"/a", before, after, ""};
+  edit.changes = {{key, "\"ours\"", "'old'"}, {added, "\"ours\"", std::nullopt}};
+  Put("/a", before);
+  InstallRecord record = Load();
+  ASSERT_TRUE(record.Apply({edit}).ok());
+  Put("/a", after + "theirs = 1\n");
+  const auto done = Load().Restore();
+  ASSERT_TRUE(done.ok()) << done.status();
+  EXPECT_EQ(Get("/a"), before + "theirs = 1\n");
 }
 
 TEST_F(Record, FailedApplyLeavesNothing) {

@@ -42,6 +42,10 @@ class Containerd final : public ContainerdClient {
     image = record.name;
     return OkStatus();
   }
+  Result<bool> HasPlugin(const std::string&, const std::string&) override { return true; }
+  Result<std::string> NamespaceLabel(const std::string&, const std::string&) override {
+    return std::string();
+  }
   Status LabelNamespace(const std::string&, const std::map<std::string, std::string>&) override {
     return OkStatus();
   }

@@ -1,5 +1,6 @@
 #include "plugin/toml_edit.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <utility>
 
@@ -70,6 +71,85 @@ size_t PlaceForKey(std::string_view text, const toml::table& root) {
   const size_t end = OffsetOf(text, version->source().end);
   const size_t newline = text.find('\n', end);
   return newline == std::string_view::npos ? text.size() : newline + 1;
+}
+
+// The offset after the line of the table's [header]; nullopt where it has none of its own.
+std::optional<size_t> EndOfHeader(std::string_view text, const TomlPath& path) {
+  for (size_t start = 0; start < text.size();) {
+    const size_t newline = std::min(text.find('\n', start), text.size() - 1);
+    const std::string_view line = text.substr(start, newline + 1 - start);
+    start = newline + 1;
+    const size_t bracket = line.find_first_not_of(" \t");
+    if (bracket == std::string_view::npos || line[bracket] != '[') continue;
+    if (line.substr(bracket).starts_with("[[")) continue;
+    const auto header = Parse(line);
+    if (!header.ok()) continue;
+    const toml::node* node = &*header;
+    size_t depth = 0;
+    while (depth < path.size() && node->as_table()->size() == 1) {
+      node = node->as_table()->get(path[depth]);
+      if (node == nullptr) break;
+      ++depth;
+    }
+    if (node != nullptr && depth == path.size() && node->as_table()->empty()) return start;
+  }
+  return std::nullopt;
+}
+
+// The table without the value at `path`, and without tables that this empties.
+void Erase(toml::table& table, const TomlPath& path, size_t depth = 0) {
+  toml::node* node = table.get(path[depth]);
+  if (node == nullptr) return;
+  if (depth + 1 < path.size()) {
+    if (node->as_table() == nullptr) return;
+    Erase(*node->as_table(), path, depth + 1);
+    if (!node->as_table()->empty()) return;
+  }
+  table.erase(path[depth]);
+}
+
+bool SameBut(const TomlPath& path, toml::table before, toml::table after) {
+  Erase(before, path);
+  Erase(after, path);
+  return before == after;
+}
+
+struct Span {
+  size_t begin;
+  size_t end;
+};
+
+Span SpanOf(std::string_view text, const toml::node& node) {
+  return {OffsetOf(text, node.source().begin), OffsetOf(text, node.source().end)};
+}
+
+bool IsBareKey(std::string_view key) {
+  static constexpr char kBare[] =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+  return !key.empty() && key.find_first_not_of(kBare) == std::string_view::npos;
+}
+
+// The text with `line` (key = value) as a new key of the table at `table_path`.
+std::string InsertKey(std::string_view toml, const toml::table& root, const TomlPath& table_path,
+                      const std::string& line) {
+  std::string text(toml);
+  const toml::node* node = Find(root, table_path);
+  const toml::table* table = node == nullptr ? nullptr : node->as_table();
+  if (table != nullptr && !table_path.empty() && table->is_inline()) {
+    const size_t brace = text.find('{', OffsetOf(toml, table->source().begin));
+    if (brace == std::string::npos) return text;
+    return text.insert(brace + 1, " " + line + (table->empty() ? " " : ","));
+  }
+  const auto header = EndOfHeader(toml, table_path);
+  size_t place = text.size();
+  if (table_path.empty()) place = PlaceForKey(toml, root);
+  if (header) place = *header;
+  const bool open_line = place > 0 && text[place - 1] != '\n';
+  std::string added = open_line ? "\n" : "";
+  if (!header && !table_path.empty()) {
+    added += (text.empty() ? "[" : "\n[") + TomlPathText(table_path) + "]\n";
+  }
+  return text.insert(place, added + (table_path.empty() ? "" : "  ") + line + "\n");
 }
 
 }  // namespace
@@ -150,6 +230,96 @@ Result<std::string> RemoveFromTomlList(std::string_view toml, const std::string&
     end = OffsetOf(toml, list->get(1)->source().begin);
   }
   return text.erase(begin, end - begin);
+}
+
+Result<std::vector<std::string>> TomlTexts(std::string_view toml, const TomlPath& path) {
+  const toml::table root = TRY(Parse(toml));
+  const toml::node* node = Find(root, path);
+  std::vector<std::string> out;
+  if (node == nullptr || node->as_array() == nullptr) return out;
+  for (auto&& element : *node->as_array()) {
+    if (element.as_string() != nullptr) out.push_back(element.as_string()->get());
+  }
+  return out;
+}
+
+Result<std::vector<std::string>> TomlTableTexts(std::string_view toml, const TomlPath& path,
+                                                const std::string& key) {
+  const toml::table root = TRY(Parse(toml));
+  const toml::node* node = Find(root, path);
+  std::vector<std::string> texts;
+  if (node == nullptr || node->as_array() == nullptr) return texts;
+  for (auto&& element : *node->as_array()) {
+    const toml::table* table = element.as_table();
+    const toml::node* value = table == nullptr ? nullptr : table->get(key);
+    const bool is_text = value != nullptr && value->as_string() != nullptr;
+    texts.push_back(is_text ? value->as_string()->get() : "");
+  }
+  return texts;
+}
+
+Result<std::optional<std::string>> TomlValueText(std::string_view toml, const TomlPath& path) {
+  const toml::table root = TRY(Parse(toml));
+  const toml::node* node = Find(root, path);
+  if (node == nullptr) return std::optional<std::string>();
+  const Span span = SpanOf(toml, *node);
+  return std::optional<std::string>(toml.substr(span.begin, span.end - span.begin));
+}
+
+bool SameTomlValue(const std::string& a, const std::string& b) {
+  const auto left = Parse("x = " + a + "\n");
+  const auto right = Parse("x = " + b + "\n");
+  return left.ok() && right.ok() && *left == *right;
+}
+
+Result<std::string> SetTomlValue(std::string_view toml, const TomlPath& path,
+                                 const std::string& value) {
+  const toml::table root = TRY(Parse(toml));
+  const toml::table wanted = TRY(Parse("x = " + value + "\n"));
+  std::string text(toml);
+  if (const toml::node* node = Find(root, path)) {
+    const Span span = SpanOf(toml, *node);
+    text.replace(span.begin, span.end - span.begin, value);
+  } else {
+    const TomlPath table(path.begin(), path.end() - 1);
+    text = InsertKey(toml, root, table, TomlPathText({path.back()}) + " = " + value);
+  }
+  const auto after = Parse(text);
+  const toml::node* now = after.ok() ? Find(*after, path) : nullptr;
+  toml::table holder;
+  if (now != nullptr) now->visit([&holder](const auto& found) { holder.insert("x", found); });
+  if (!(holder == wanted) || !SameBut(path, root, *after)) {
+    return FailedPrecondition(TomlPathText(path) + " = " + value +
+                              " cannot be written without changing other settings (write it by "
+                              "hand, then try again)");
+  }
+  return text;
+}
+
+Result<std::string> RemoveTomlValue(std::string_view toml, const TomlPath& path) {
+  const toml::table root = TRY(Parse(toml));
+  const toml::node* node = Find(root, path);
+  std::string text(toml);
+  if (node == nullptr) return text;
+  const Span span = SpanOf(toml, *node);
+  const size_t newline_before = span.begin == 0 ? std::string::npos : text.rfind('\n', span.begin);
+  const size_t begin = newline_before == std::string::npos ? 0 : newline_before + 1;
+  const size_t end = std::min(text.find('\n', span.end), text.size() - 1) + 1;
+  text.erase(begin, end - begin);
+  const auto after = Parse(text);
+  if (!after.ok() || Find(*after, path) != nullptr || !SameBut(path, root, *after)) {
+    return FailedPrecondition(TomlPathText(path) +
+                              " shares its line with other settings (take it out by hand)");
+  }
+  return text;
+}
+
+std::string TomlPathText(const TomlPath& path) {
+  std::string text;
+  for (const std::string& key : path) {
+    text += (text.empty() ? "" : ".") + (IsBareKey(key) ? key : TomlQuote(key));
+  }
+  return text;
 }
 
 std::string TomlQuote(std::string_view text) {

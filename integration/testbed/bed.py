@@ -85,13 +85,13 @@ class Testbed:
     def containerd(self, folder=None, **kw):
         return self.own(Containerd(folder or self.new_folder("c"), **kw))
 
-    def warm_pair(self, *registries, on=None, version="2.1", mirror=False, settings=None, plain_http=True):
+    def warm_pair(self, *registries, on=None, version="2.1", mirror=False, settings=None, plain_http=True, **kw):
         """A node and a containerd that know each other, their data under the folder `on`: (node, containerd)."""
         on = on or self.new_folder("p")
         for name in ("n", "c"):
             (on / name).mkdir()
         node = self.node(*registries, folder=on / "n", containerd_address=on / "c" / "c.sock", settings=settings)
-        containerd = self.containerd(folder=on / "c", node=node, version=version, plain_http=plain_http)
+        containerd = self.containerd(folder=on / "c", node=node, version=version, plain_http=plain_http, **kw)
         if mirror:
             for registry in registries:
                 containerd.use_mirror(registry)

@@ -19,11 +19,12 @@ class Containerd:
     Registries for which use_mirror() was called are asked through the node's mirror first.
     """
 
-    def __init__(self, folder, version="2.1", node=None, root=None, plain_http=True, config_extra=""):
+    def __init__(self, folder, version="2.1", node=None, root=None, plain_http=True, config_extra="", sandbox=""):
         self.folder = pathlib.Path(folder)
         self.version = version
         self.node = node
         self.plain_http = plain_http
+        self.sandbox = sandbox  # image of CRI's pods
         self.root = pathlib.Path(root) if root else self.folder / "root"
         self.socket = self.folder / "c.sock"
         self.hosts_dir = self.folder / "certs.d"
@@ -77,6 +78,8 @@ class Containerd:
         cri = 'plugins."io.containerd.grpc.v1.cri"'
         return (
             f"[{cri}]\n  restrict_oom_score_adj = true\n"
+            + (f'  sandbox_image = "{self.sandbox}"\n' if self.sandbox else "")
+            +
             f'[{cri}.containerd]\n  snapshotter = "{self.snapshotter}"\n'
             f'[{cri}.registry]\n  config_path = "{self.hosts_dir}"\n'
             f'[{cri}.cni]\n  bin_dir = "/usr/lib/cni"\n  conf_dir = "{self.folder}/cni"\n'
@@ -90,6 +93,8 @@ class Containerd:
             f"[{runtime}]\n  restrict_oom_score_adj = true\n"
             f'[{runtime}.cni]\n  bin_dirs = ["/usr/lib/cni"]\n  conf_dir = "{self.folder}/cni"\n'
         )
+        if self.sandbox:
+            text += f'[{images}.pinned_images]\n  sandbox = "{self.sandbox}"\n'
         if self.node:
             text += (
                 '[[plugins."io.containerd.transfer.v1.local".unpack_config]]\n'
