@@ -1,10 +1,14 @@
 """hearth install and doctor, and pulls typed exactly: no flags, no environment, Debian's own containerd configuration."""
 
 import json
+import tomllib
 
 import pytest
 
 from integration.testbed.debian import debian_image
+from integration.testbed.process import wait_for
+
+VERSIONS = ["1.6", "1.7", "2.1"]
 
 MIB = 1 << 20
 
@@ -15,9 +19,14 @@ def tls_registry(bed):
 
 
 @pytest.fixture
-def machine(bed, tls_registry):
+def version():
+    return "2.1"
+
+
+@pytest.fixture
+def machine(bed, tls_registry, version):
     """Debian's containerd runs; Hearth is not installed yet."""
-    machine = bed.machine(tls_registry)
+    machine = bed.machine(tls_registry, version=version)
     machine.write_node_config()
     machine.start_containerd()
     return machine
@@ -27,8 +36,9 @@ def install(machine):
     machine.sh("hearth install")
     machine.start_node()
     machine.restart_containerd()
-    # The namespace's default needs a containerd that knows the snapshotter.
-    machine.sh("hearth install")
+    # The node sees that containerd has the snapshotter loaded, and makes it the default.
+    labelled = "containerd.io/defaults/snapshotter=hearth"
+    wait_for(lambda: machine.sh("ctr namespaces ls").stdout.count(labelled) == 2, 20, "the namespaces' labels")
 
 
 def dump(machine):
@@ -56,6 +66,59 @@ def test_pull_of_a_preheated_image_costs_nothing(bed, machine, tls_registry):
     assert f"complete ({len(real.digests()) + 2}/{len(real.digests()) + 2})" in check or "complete (" in check
     machine.sh(f"ctr -n k8s.io i export /run/export.tar {ref}")
     assert "hello" in machine.sh(f"ctr -n k8s.io run --rm {ref} probe /bin/echo hello").stdout
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_exact_pull_on_each_version(bed, machine, tls_registry, image):
+    """install, preheat, pull: no blob moves, the image is whole and runs; uninstall leaves no trace."""
+    image.push(tls_registry, "test/small:v1", bed.folder / "layout")
+    ref = f"{tls_registry.address}/test/small:v1"
+    before, config = files_of_etc(machine), dump(machine)
+    machine.sh("hearth install")
+    plugins = changed_tables(config, dump(machine))
+    machine.sh("hearth uninstall")
+    assert files_of_etc(machine) == before
+    install(machine)
+    assert plugins <= ALLOWED_TABLES, plugins
+    machine.sh(f"hearth preheat {ref}")
+    tls_registry.reset()
+    machine.sh(f"ctr -n k8s.io i pull {ref}")
+    assert tls_registry.blob_gets() == []
+    assert "complete (" in machine.sh(f"ctr -n k8s.io i check name=={ref}").stdout
+    assert machine.sh(f"ctr -n k8s.io run --rm {ref} probe /bin/echo hi").stdout == "hi\n"
+    machine.sh(f"ctr -n k8s.io c create {ref} stays")
+    refused = machine.sh("hearth uninstall", check=False)
+    assert refused.returncode == 1 and "k8s.io: stays" in refused.stderr
+    machine.sh("ctr -n k8s.io c rm stays")
+    machine.sh("hearth uninstall")
+    assert files_of_etc(machine) == before
+    assert "defaults/snapshotter" not in machine.sh("ctr namespaces ls").stdout
+
+
+ALLOWED_TABLES = {
+    ("disabled_plugins",),
+    ("imports",),
+    ("proxy_plugins",),
+    ("plugins", "io.containerd.grpc.v1.cri", "containerd", "snapshotter"),
+    ("plugins", "io.containerd.grpc.v1.cri", "registry", "config_path"),
+    ("plugins", "io.containerd.cri.v1.images", "snapshotter"),
+    ("plugins", "io.containerd.cri.v1.images", "registry", "config_path"),
+    ("plugins", "io.containerd.service.v1.diff-service", "default"),
+    ("plugins", "io.containerd.transfer.v1.local", "unpack_config"),
+}
+
+
+def changed_tables(before, after):
+    """Paths of what differs between two dumps, cut at the ones that install speaks of."""
+
+    def walk(a, b, path):
+        if a == b or path in ALLOWED_TABLES:
+            return {path} if a != b else set()
+        if isinstance(a, dict) and isinstance(b, dict):
+            return set().union(*(walk(a.get(k), b.get(k), (*path, k)) for k in {*a, *b}))
+        return {path}
+
+    return walk(tomllib.loads(before), tomllib.loads(after), ())
 
 
 def test_cold_plain_pull_is_native(bed, machine, tls_registry, image):
