@@ -1,0 +1,179 @@
+"""What a pull of a preheated image still does: DESIGN's table, each containerd with each of its clients."""
+
+import pytest
+
+from integration.testbed import Image, small_image
+from integration.testbed.clients import cri, nerdctl_pull_argv
+from integration.testbed.image import base_layer, filler_layer
+from integration.testbed.process import run
+
+VERSIONS = ["1.6", "1.7", "2.1"]
+CLIENTS = ["ctr", "nerdctl", "cri"]
+slow = pytest.mark.slow
+
+
+def pause_image():
+    return Image.of([base_layer()], config={"Cmd": ["/bin/sleep", "infinity"]})
+
+
+@pytest.fixture
+def sandbox(bed, registry):
+    return pause_image().push(registry, "test/pause:v1", bed.folder / "pause")
+
+
+@pytest.fixture
+def pair(bed, registry, version, sandbox):
+    return bed.warm_pair(registry, version=version, sandbox=sandbox)
+
+
+def pull(containerd, client, ref, *flags):
+    if client == "ctr":
+        containerd.pull(ref, *flags)
+    elif client == "nerdctl":
+        run(nerdctl_pull_argv(containerd.socket, ref, "-plain-http", *flags, version=containerd.version), timeout=300)
+    else:
+        cri(containerd.socket, "pull", ref, timeout=300)
+
+
+def namespace_of(client):
+    return "default" if client == "nerdctl" else "k8s.io"
+
+
+def manifests_asked(registry):
+    return [(r.method, r.path) for r in registry.requests() if "/manifests/" in r.path]
+
+
+@slow
+@pytest.mark.parametrize("depth", ["layers", "image"])
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_pull_of_a_preheated_image_costs_a_head(pair, registry, ref, image, version, client, depth):
+    node, containerd = pair
+    node.preheat(ref, depth=depth)
+    registry.reset()
+    pull(containerd, client, ref)
+    assert registry.blob_gets() == []
+    assert {method for method, _ in manifests_asked(registry)} == {"HEAD"}
+    assert image.chain_ids()[-1] in containerd.snapshots(namespace_of(client))
+    assert containerd.ingests(namespace_of(client)) == []
+
+
+@slow
+@pytest.mark.parametrize("version", VERSIONS)
+def test_cri_runs_a_container_of_a_preheated_image(pair, registry, ref, version):
+    node, containerd = pair
+    node.preheat(ref)
+    registry.reset()
+    cri(containerd.socket, "pull", ref)
+    ran = cri(containerd.socket, "run", ref, "/bin/cat", "/opt/old/c")
+    assert ran["stdout"] == "only this is left\n" and ran["exit_code"] == 0
+    assert any(ref in one["repo_tags"] for one in cri(containerd.socket, "images"))
+    assert cri(containerd.socket, "imagefs")[0]["fs_id"]["mountpoint"]
+    cri(containerd.socket, "rmi", ref)
+
+
+@slow
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_cold_pull_fetches_each_blob_once(pair, registry, ref, image, version, client):
+    """Through the mirror, so that the source is known: Hearth pulls for containerd, or feeds what it asks for."""
+    node, containerd = pair
+    containerd.use_mirror(registry)
+    registry.reset()
+    if client == "nerdctl":
+        pull(containerd, client, ref, "-hosts-dir", containerd.hosts_dir)
+    else:
+        pull(containerd, client, ref)
+    got = [r.path.rpartition("/")[2].partition("?")[0] for r in registry.blob_gets()]
+    assert sorted(got) == sorted([blob.digest for blob in image.layers] + [image.config.digest])
+
+
+@slow
+@pytest.mark.parametrize("version", VERSIONS)
+def test_isolated_content_still_pulls_and_runs(bed, registry, ref, image, version):
+    """containerd takes no blob over without its bytes: the mirror gives them from the store."""
+    policy = '[plugins."io.containerd.metadata.v1.bolt"]\n  content_sharing_policy = "isolated"\n'
+    node, containerd = bed.warm_pair(registry, version=version, config_extra=policy, mirror=True)
+    node.preheat(ref, depth="layers")
+    registry.reset()
+    containerd.pull(ref)
+    assert registry.blob_gets() == []
+    assert containerd.run_container(ref, "/bin/echo", "hi") == "hi\n"
+
+
+@slow
+@pytest.mark.parametrize("version", VERSIONS)
+def test_user_namespace_remap_gets_plain_mounts(pair, registry, ref, version):
+    node, containerd = pair
+    node.preheat(ref)
+    containerd.pull(ref)
+    remap = ("--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536")
+    out = containerd.ctr("-n", "k8s.io", "run", "--rm", *remap, "--snapshotter", "hearth", ref, "mapped", "/bin/cat",
+                         "/proc/self/uid_map", timeout=120)  # fmt: skip
+    assert "100000" in out.stdout
+
+
+@slow
+@pytest.mark.parametrize("version", VERSIONS)
+def test_all_platforms(pair, registry, ref, image, version):
+    node, containerd = pair
+    node.preheat(ref, depth="layers")
+    registry.reset()
+    containerd.pull(ref, "--all-platforms")
+    assert registry.blob_gets() == []
+
+
+@slow
+@pytest.mark.parametrize("version", VERSIONS)
+def test_containerds_collection_leaves_preheats_alone(pair, registry, ref, image, version):
+    """A forced collection between preheat and pull, and after the image went."""
+    node, containerd = pair
+    node.preheat(ref, depth="layers")
+    other = small_image(layers=2, seed=7).push(registry, "test/other:v1", containerd.folder / "other")
+    containerd.pull(other)
+    containerd.remove_image(other)
+    registry.reset()
+    containerd.pull(ref)
+    assert registry.blob_gets() == []
+    containerd.remove_image(ref)
+    containerd.pull(ref)
+    assert registry.blob_gets() == []
+    assert node.verify()[0] == 0
+
+
+@slow
+def test_upgrade_from_1_7_to_2_1_on_one_store(bed, registry, ref, image, sandbox):
+    folder = bed.new_folder("up")
+    node, old = bed.warm_pair(registry, on=folder, version="1.7", sandbox=sandbox)
+    node.preheat(ref)
+    old.pull(ref)
+    uuid = old.uuid()
+    old.close()
+    new = bed.containerd(folder=folder / "c", node=node, version="2.1", sandbox=sandbox)
+    assert new.uuid() == uuid
+    assert ref in new.images()
+    registry.reset()
+    assert new.run_container(ref, "/bin/echo", "hi") == "hi\n"
+    other = small_image(layers=4, seed=3)
+    other_ref = other.push(registry, "test/other:v1", bed.folder / "other")
+    node.preheat(other_ref)
+    registry.reset()
+    new.pull(other_ref)
+    assert registry.blob_gets() == []
+    assert cri(new.socket, "run", ref, "/bin/echo", "again")["stdout"] == "again\n"
+
+
+@slow
+@pytest.mark.parametrize("version", VERSIONS)
+def test_unknown_layer_type_is_containerds_to_judge(pair, registry, bed, version):
+    """Hearth fetches no layer that it cannot unpack; containerd says what it thinks of it."""
+    node, containerd = pair
+    good = Image.of([base_layer(), filler_layer(1, 1000)])
+    for blob in good.layers[1:]:
+        blob.media_type = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted"
+    strange = good.push(registry, "test/encrypted:v1", bed.folder / "strange")
+    refused = node.preheat(strange, check=False)
+    assert refused.returncode != 0 and "encrypted" in refused.stderr
+    pulled = containerd.pull(strange, check=False, timeout=120)
+    assert pulled.returncode != 0
+    assert node.verify()[0] == 0
