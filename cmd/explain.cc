@@ -73,6 +73,38 @@ void Print(const json& answer) {
   if (!layers.empty()) std::cout << "\n" << layers.ToString();
 }
 
+// "a, b"
+std::string Joined(const json& list) {
+  std::string text;
+  for (const json& word : list) {
+    if (word.is_string()) text += (text.empty() ? "" : ", ") + word.get<std::string>();
+  }
+  return text;
+}
+
+void AddSide(Table& table, const std::string& name, const json& side) {
+  const json differs = side.value("differs_in", json::array());
+  table.Add({name, Text(side, "task_id"), Text(side, "url"), Text(side, "tag"),
+             Text(side, "application"), Present(side), YesNo(side, "complete"), Joined(differs)});
+}
+
+void PrintFile(const json& answer) {
+  std::cout << Text(answer, "reference") << "\n"
+            << (answer.value("warm", false) ? "warm" : "not warm");
+  const std::string rule = Text(answer, "rule");
+  std::cout << (rule.empty() ? ", no proxy rule matches" : ", proxy rule " + rule) << "\n";
+  for (const json& reason : answer.value("reasons", json::array())) {
+    if (reason.is_string()) std::cout << "  " << reason.get<std::string>() << "\n";
+  }
+  Table sides(
+      {"SIDE", "TASK ID", "URL", "TAG", "APPLICATION", "PRESENT", "COMPLETE", "DIFFERS IN"});
+  AddSide(sides, "asked", answer.value("asked", json::object()));
+  for (const json& stored : answer.value("stored", json::array())) {
+    AddSide(sides, "stored", stored);
+  }
+  std::cout << "\n" << sides.ToString();
+}
+
 }  // namespace
 
 int RunExplain(const Common& common, const ExplainArgs& args) {
@@ -92,7 +124,7 @@ int RunExplain(const Common& common, const ExplainArgs& args) {
     if (common.json) {
       std::cout << answer.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
     } else if (!common.quiet) {
-      Print(answer);
+      Text(answer, "kind") == "file" ? PrintFile(answer) : Print(answer);
     }
     return answer.at("warm").get<bool>() ? kDone : kNotThere;
   } catch (const json::exception& error) {

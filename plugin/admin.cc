@@ -9,6 +9,7 @@
 #include "plugin/blob_body.h"
 #include "plugin/byte_range.h"
 #include "plugin/event_stream.h"
+#include "plugin/explain_file.h"
 
 namespace hearth::plugin {
 
@@ -194,6 +195,11 @@ void Admin::Preheat(const net::ServerRequest& request, const net::HttpServer::Re
   const auto left = std::make_shared<std::atomic<size_t>>(parsed->size());
   for (const auto& one : *parsed) {
     const auto run = [this, one, events, stop, left] {
+      if (IsFileUrl(one.reference)) {
+        PreheatFile(one, *events, stop->token());
+        if (--*left == 0) events->End();
+        return;
+      }
       const auto started = std::chrono::steady_clock::now();
       PreheatTeller teller(*events, one);
       const auto result = options_.preheater.Run(
@@ -214,14 +220,50 @@ void Admin::Preheat(const net::ServerRequest& request, const net::HttpServer::Re
   respond(StreamResponse(events));
 }
 
+void Admin::PreheatFile(const PreheatRequest& request, EventStream& events, std::stop_token stop) {
+  const auto started = std::chrono::steady_clock::now();
+  const auto tell = [&](const FileProgress& now) {
+    PreheatProgress progress;
+    progress.bytes_done = now.present_bytes;
+    progress.bytes_total = std::max(now.total_bytes.value_or(0), now.present_bytes);
+    const double rate = static_cast<double>(now.present_bytes) / (SecondsSince(started) + 1e-9);
+    events.Write(ProgressEvent(request.reference, progress, rate), true);
+  };
+  const auto preheat = [&]() -> Result<PreheatResult> {
+    FileRequest file;
+    file.url = request.reference;
+    const auto got = TRY(options_.files.Get(file, tell, stop));
+    std::optional<WallTime> until;
+    if (request.pin) until = RealClock().WallNow() + *request.pin;
+    TRY_STATUS(options_.store.blobs().Preheat(got.digest, until));
+    return PreheatResult{.digest = got.digest,
+                         .depth = Depth::kBlobs,
+                         .already_warm = got.received_bytes == 0,
+                         .bytes_fetched = got.received_bytes,
+                         .bytes_total = got.size_bytes};
+  };
+  const auto result = preheat();
+  if (result.ok()) {
+    events.Write(DoneEvent(request.reference, *result, SecondsSince(started)));
+  } else {
+    LOG_WARNING("preheat failed",
+                {{"url", WithoutSecrets(request.reference)}, {"error", result.status()}});
+    events.Write(FailedEvent(request.reference, result.status()));
+  }
+}
+
 net::ServerResponse Admin::Explain(const net::ServerRequest& request) {
   const auto explain = [&]() -> Result<std::string> {
     std::optional<oci::Platform> platform;
     if (const auto text = net::QueryValue(request.query, "platform"); !text.empty()) {
       platform = TRY(oci::Platform::Parse(text));
     }
-    return ExplanationJson(TRY(options_.explainer.Explain(
-        net::QueryValue(request.query, "reference"), platform, request.client_gone)));
+    const std::string reference = net::QueryValue(request.query, "reference");
+    if (IsFileUrl(reference)) {
+      return FileExplanationJson(TRY(ExplainFile(options_.files, options_.store, reference)));
+    }
+    return ExplanationJson(
+        TRY(options_.explainer.Explain(reference, platform, request.client_gone)));
   };
   const auto answer = explain();
   return answer.ok() ? JsonResponse(200, *answer) : ErrorResponse(answer.status());

@@ -21,6 +21,8 @@
 
 namespace hearth::plugin {
 
+class EventStream;
+
 class Admin {
  public:
   struct Options {
@@ -43,6 +45,7 @@ class Admin {
 
  private:
   void Preheat(const net::ServerRequest& request, const net::HttpServer::Respond& respond);
+  void PreheatFile(const PreheatRequest& request, EventStream& events, std::stop_token stop);
   net::ServerResponse Explain(const net::ServerRequest& request);
   net::ServerResponse ListStore();
   void Verify(const net::ServerRequest& request, const net::HttpServer::Respond& respond);

@@ -133,6 +133,30 @@ std::string ExplanationJson(const Explanation& explanation) {
   return Dump(out);
 }
 
+std::string FileExplanationJson(const FileExplanation& explanation) {
+  const auto side = [](const FileSide& of) -> json {
+    return {{"task_id", of.task_id},
+            {"url", of.url},
+            {"tag", of.tag},
+            {"application", of.application},
+            {"filter", of.filter},
+            {"digest", of.digest ? json(of.digest->ToString()) : json(nullptr)},
+            {"size_bytes", of.size_bytes},
+            {"present_bytes", of.present_bytes},
+            {"complete", of.complete},
+            {"differs_in", of.differs_in}};
+  };
+  json out = {{"kind", "file"},
+              {"reference", explanation.asked.url},
+              {"warm", explanation.warm},
+              {"rule", explanation.rule ? json(*explanation.rule) : json(nullptr)},
+              {"reasons", explanation.reasons},
+              {"asked", side(explanation.asked)},
+              {"stored", json::array()}};
+  for (const FileSide& stored : explanation.stored) out["stored"].push_back(side(stored));
+  return Dump(out);
+}
+
 Result<std::string> StoreJson(store::Store& store) {
   json out;
   TRY_STATUS(AddBlobs(store, out));

@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "plugin/explain.h"
+#include "plugin/explain_file.h"
 #include "plugin/preheat.h"
 #include "store/store.h"
 
@@ -13,6 +14,7 @@ namespace hearth::plugin {
 // {"code":"not_found","message":"…"}
 std::string ErrorJson(const Status& status);
 std::string ExplanationJson(const Explanation& explanation);
+std::string FileExplanationJson(const FileExplanation& explanation);
 // Blobs, partial blobs, layers, snapshots and ingests of the store.
 Result<std::string> StoreJson(store::Store& store);
 

@@ -76,13 +76,21 @@ Result<FileOffer> FileCache::Offer(const FileRequest& request, const std::string
   const FileName name = options_.rules.Name(request.url, request.labels);
   FileRequest origin = request;
   origin.url = name.url;
-  const FileIndex::Entry entry = TRY(index_.Find(name));
-  if (entry.task.digest && options_.blobs.Info(*entry.task.digest).ok()) {
-    FileOffer offer = TRY(OfferStored(origin, method, entry, stop));
-    if (offer.kind != FileOffer::Kind::kPass) return offer;
+  while (true) {
+    const FileIndex::Entry entry = TRY(index_.Find(name));
+    if (entry.task.digest && options_.blobs.Info(*entry.task.digest).ok()) {
+      FileOffer offer = TRY(OfferStored(origin, method, entry, stop));
+      if (offer.kind != FileOffer::Kind::kPass) return offer;
+    }
+    if (method != "GET" || only_stored || stop.stop_requested()) return Passed(entry);
+    bool is_new = false;
+    const auto growing = Join(entry.task_id, &is_new);
+    // A download that ended since we looked has left what it fetched: another look finds it.
+    const auto now = index_.Find(name);
+    const bool ended = is_new && (!now.ok() || now->task.digest != entry.task.digest);
+    if (!ended) return OfferGrowing(origin, entry, begin_bytes, growing, is_new, stop);
+    Leave(entry.task_id, growing);
   }
-  if (method != "GET" || only_stored) return Passed(entry);
-  return OfferGrowing(origin, entry, begin_bytes, std::move(stop));
 }
 
 Result<FileOffer> FileCache::OfferStored(const FileRequest& request, const std::string& method,
@@ -115,16 +123,20 @@ Result<FileOffer> FileCache::OfferStored(const FileRequest& request, const std::
 }
 
 Result<FileOffer> FileCache::OfferGrowing(const FileRequest& request, const FileIndex::Entry& entry,
-                                          uint64_t begin_bytes, std::stop_token stop) {
+                                          uint64_t begin_bytes,
+                                          const std::shared_ptr<GrowingFile>& growing, bool is_new,
+                                          std::stop_token stop) {
   FileOffer offer = Passed(entry);
   const auto partial = options_.ingests.Info(std::string(kFileIngestPrefix) + entry.task_id);
   const uint64_t kept_bytes = partial.ok() ? partial->offset_bytes : 0;
-  if (begin_bytes > kept_bytes + kMaxAheadBytes && !request.prefetch) return offer;
-  bool is_new = false;
-  const auto growing = Join(entry.task_id, &is_new);
+  if (is_new && begin_bytes > kept_bytes + kMaxAheadBytes && !request.prefetch) {
+    Leave(entry.task_id, growing);
+    growing->End(Unavailable("its only reader wants another part"), std::nullopt);
+    return offer;
+  }
   auto wanted = growing->Want();
   if (is_new && !StartDownload(request, entry.task_id, growing)) return offer;
-  if (begin_bytes > kept_bytes + kMaxAheadBytes) return offer;
+  if (is_new && begin_bytes > kept_bytes + kMaxAheadBytes) return offer;
   if (!growing->AwaitBegin(std::chrono::steady_clock::now() + options_.head_timeout, stop)) {
     return offer;
   }

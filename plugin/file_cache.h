@@ -132,8 +132,10 @@ class FileCache {
   void Leave(const std::string& task_id, const std::shared_ptr<GrowingFile>& file);
   Result<FileOffer> OfferStored(const FileRequest& request, const std::string& method,
                                 const FileIndex::Entry& entry, std::stop_token stop);
+  // Of the download that Join() gave.
   Result<FileOffer> OfferGrowing(const FileRequest& request, const FileIndex::Entry& entry,
-                                 uint64_t begin_bytes, std::stop_token stop);
+                                 uint64_t begin_bytes, const std::shared_ptr<GrowingFile>& growing,
+                                 bool is_new, std::stop_token stop);
   bool StartDownload(const FileRequest& request, const std::string& task_id,
                      const std::shared_ptr<GrowingFile>& growing);
 

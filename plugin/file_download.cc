@@ -36,6 +36,12 @@ Result<FileResult> FileDownload::Run() {
   bool is_new = false;
   const auto growing = cache_.Join(entry_.task_id, &is_new);
   if (!is_new) return Work();
+  // A download that ended between the two has left what it fetched.
+  if (const Status loaded = LoadTask(); !loaded.ok()) {
+    cache_.Leave(entry_.task_id, growing);
+    growing->End(loaded, std::nullopt);
+    return loaded;
+  }
   // From now on the readers want it too: our caller's stop only takes back its own wish.
   growing_ = growing;
   std::shared_ptr<void> wanted = growing->Want();

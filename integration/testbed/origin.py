@@ -1,9 +1,11 @@
 """Origin: a file server behind signed URLs, as object stores are, over http or https with its own CA."""
 
+import contextlib
 import dataclasses
 import email.utils
 import hashlib
 import http.server
+import socket
 import ssl
 import subprocess
 import threading
@@ -54,6 +56,7 @@ class Origin:
         self.status = 0  # answer everything with this
         self.tls = tls
         self.ca_file = None
+        self.connections = set()
         self._lock = threading.Lock()
         origin = self
 
@@ -107,9 +110,15 @@ class Origin:
             self.asked.append(asked)
 
     def close(self):
+        """Nothing listens any more, and connections that were kept alive are cut. Idempotent."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
+        with self._lock:
+            connections, self.connections = self.connections, set()
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def _certificate(cert, key):
@@ -126,6 +135,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     owner = None
     timeout = 60
+
+    def setup(self):
+        super().setup()
+        self.owner.connections.add(self.connection)
+
+    def finish(self):
+        self.owner.connections.discard(self.connection)
+        super().finish()
 
     def log_message(self, *args):
         pass
