@@ -12,6 +12,16 @@ namespace hearth {
 
 enum class PieceIndex : uint32_t {};
 
+// `count` pieces from `first` on.
+struct PieceRun {
+  PieceIndex first{};
+  uint32_t count = 0;
+
+  uint32_t begin() const { return static_cast<uint32_t>(first); }
+  uint32_t end() const { return begin() + count; }
+  friend bool operator==(const PieceRun&, const PieceRun&) = default;
+};
+
 inline constexpr uint64_t kMinPieceSizeBytes = 256 * 1024;
 inline constexpr uint64_t kMaxPieceSizeBytes = 4 * 1024 * 1024;
 

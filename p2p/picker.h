@@ -1,0 +1,113 @@
+// Picker: which piece of one blob to ask a source for next.
+//
+// Rarest first among what the neighbours have, the reader's next window before everything else. In
+// the endgame, when every missing piece is asked for, it names pieces to ask for twice. Plain
+// state: no I/O, no clock, no lock; whoever owns it guards it. The same seed and calls give the
+// same picks. Pieces out of range and sources never added are bugs of the caller (CHECK).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/piece.h"
+
+namespace hearth::p2p {
+
+// A source of one download, numbered by its owner from 0; small numbers, used again after removal.
+enum class SourceId : uint32_t {};
+// The origin's number. It "has" the pieces that this node may fetch from it (its leases).
+inline constexpr SourceId kOriginSource{0};
+// The origin and all neighbours of one blob.
+inline constexpr uint32_t kMaxSources = 65;
+
+// A set of pieces in words, for the scans below.
+class PieceWords {
+ public:
+  PieceWords() = default;
+  explicit PieceWords(uint32_t pieces) : words_((pieces + 63) / 64) {}
+  bool Has(uint32_t piece) const { return (words_[piece / 64] >> (piece % 64) & 1) != 0; }
+  void Set(uint32_t piece) { words_[piece / 64] |= uint64_t{1} << (piece % 64); }
+  void Clear(uint32_t piece) { words_[piece / 64] &= ~(uint64_t{1} << (piece % 64)); }
+  const std::vector<uint64_t>& words() const { return words_; }
+
+ private:
+  std::vector<uint64_t> words_;
+};
+
+class Picker {
+ public:
+  // A piece is asked for from at most this many sources at once.
+  static constexpr uint32_t kMaxRequestsPerPiece = 2;
+
+  Picker(uint32_t pieces, uint64_t seed);
+
+  // The piece is here and checked; or was found wrong and is wanted again.
+  void SetPresent(PieceIndex piece);
+  void SetMissing(PieceIndex piece);
+  bool IsPresent(PieceIndex piece) const { return present_.Has(Number(piece)); }
+  uint32_t pieces() const { return pieces_; }
+  uint32_t missing() const { return missing_; }
+  // Missing pieces that nobody was asked for.
+  uint32_t unasked() const { return unasked_; }
+
+  // The origin does not count when the rarest piece is looked for.
+  void AddSource(SourceId source);
+  void RemoveSource(SourceId source);
+  void SourceHas(SourceId source, PieceIndex piece);
+  void SourceLost(SourceId source, PieceIndex piece);
+  bool Has(SourceId source, PieceIndex piece) const;
+  // Neighbours that have the piece.
+  uint32_t Holders(PieceIndex piece) const { return holders_[Number(piece)]; }
+
+  // `source` was asked for the piece; that request ended, however it did.
+  void Asked(SourceId source, PieceIndex piece);
+  void Ended(SourceId source, PieceIndex piece);
+  uint32_t Requests(PieceIndex piece) const { return requests_[Number(piece)]; }
+
+  // What a reader waits for, or will next; {0, 0} = nobody reads.
+  void SetWindow(PieceRun window) { window_ = window; }
+  bool InWindow(PieceIndex piece) const {
+    return Number(piece) >= window_.begin() && Number(piece) < window_.end();
+  }
+
+  // A piece that `source` has, nobody was asked for and we lack: the first of the window, else the
+  // rarest, of equals a random one.
+  std::optional<PieceIndex> Pick(SourceId source);
+  // The same as a run of at most `most` pieces, for a source whose requests are dear.
+  std::optional<PieceRun> PickRun(SourceId source, uint32_t most);
+  // Endgame: a piece asked for elsewhere that `source` has; the one with the fewest requests. Only
+  // when `source` has nothing for Pick().
+  std::optional<PieceIndex> PickDuplicate(SourceId source) const;
+
+  // One character per piece: 1 here, r asked for, . missing.
+  std::string Picture() const;
+
+ private:
+  struct Source {
+    bool added = false;
+    PieceWords has;
+    std::vector<uint32_t> asked;  // at most the depth of requests
+  };
+
+  static uint32_t Number(PieceIndex piece) { return static_cast<uint32_t>(piece); }
+  Source& At(SourceId source);
+  const Source& At(SourceId source) const;
+  bool IsFree(const Source& source, uint32_t piece) const;
+  std::optional<uint32_t> Rarest(const Source& source);
+  uint64_t Random();
+
+  const uint32_t pieces_;
+  uint32_t missing_;
+  uint32_t unasked_;
+  PieceWords present_;
+  PieceWords wanted_;              // missing and not asked for
+  std::vector<uint8_t> requests_;  // per piece
+  std::vector<uint16_t> holders_;  // per piece
+  std::vector<Source> sources_;
+  PieceRun window_;
+  uint64_t random_;
+};
+
+}  // namespace hearth::p2p

@@ -1,0 +1,149 @@
+#include "p2p/picker.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string_view>
+
+namespace hearth::p2p {
+namespace {
+
+constexpr SourceId kA{1};
+constexpr SourceId kB{2};
+constexpr SourceId kC{3};
+
+// A picker drawn: `have` is ours, then what source 1, 2, 3 … have; 1 = there, . = not.
+Picker Draw(std::string_view have, std::vector<std::string_view> sources, uint64_t seed = 1) {
+  Picker picker(static_cast<uint32_t>(have.size()), seed);
+  for (uint32_t piece = 0; piece < have.size(); ++piece) {
+    if (have[piece] == '1') picker.SetPresent(PieceIndex{piece});
+  }
+  for (uint32_t source = 0; source < sources.size(); ++source) {
+    picker.AddSource(SourceId{source + 1});
+    for (uint32_t piece = 0; piece < have.size(); ++piece) {
+      if (sources[source][piece] == '1') {
+        picker.SourceHas(SourceId{source + 1}, PieceIndex{piece});
+      }
+    }
+  }
+  return picker;
+}
+
+// The piece picked, or -1.
+int Want(Picker& picker, SourceId source) {
+  const auto piece = picker.Pick(source);
+  return piece ? static_cast<int>(*piece) : -1;
+}
+
+TEST(Picker, PicksOnlyWhatWeLackAndTheSourceHas) {
+  Picker picker = Draw("1..1", {"11.1", "1..1", "...."});
+  EXPECT_EQ(Want(picker, kA), 1);
+  EXPECT_EQ(Want(picker, kB), -1);
+  EXPECT_EQ(Want(picker, kC), -1);
+}
+
+TEST(Picker, RarestFirstWhateverTheSeed) {
+  for (uint64_t seed = 1; seed < 50; ++seed) {
+    Picker picker = Draw("......", {"111111", "11.111", "111.11", "11.111"}, seed);
+    EXPECT_EQ(Want(picker, kA), 2) << "seed " << seed;
+  }
+}
+
+TEST(Picker, OfEquallyRarePiecesSeedsPickDifferentOnes) {
+  std::set<int> picked;
+  for (uint64_t seed = 1; seed < 60; ++seed) {
+    Picker picker = Draw("......", {"111111"}, seed);
+    picked.insert(Want(picker, kA));
+  }
+  EXPECT_EQ(picked, (std::set<int>{0, 1, 2, 3, 4, 5}));
+}
+
+TEST(Picker, TheReadersWindowComesBeforeTheRarest) {
+  Picker picker = Draw("1.....", {"111111", "11111.", "11111."});
+  picker.SetWindow({PieceIndex{1}, 2});
+  EXPECT_EQ(Want(picker, kA), 1);
+  picker.Asked(kA, PieceIndex{1});
+  EXPECT_EQ(Want(picker, kA), 2);
+  picker.Asked(kA, PieceIndex{2});
+  EXPECT_EQ(Want(picker, kA), 5) << "the window is asked for; now the rarest";
+}
+
+TEST(Picker, AWindowBeyondTheEndIsCutNotAnError) {
+  Picker picker = Draw("11", {"11"});
+  picker.SetWindow({PieceIndex{1}, 100});
+  EXPECT_EQ(Want(picker, kA), -1);
+}
+
+TEST(Picker, AnEndedRequestGivesItsPieceBack) {
+  Picker picker = Draw("..", {"1.", "1."});
+  picker.Asked(kA, PieceIndex{0});
+  EXPECT_EQ(picker.Picture(), "r.");
+  EXPECT_EQ(Want(picker, kB), -1);
+  picker.Ended(kA, PieceIndex{0});
+  EXPECT_EQ(picker.Picture(), "..");
+  EXPECT_EQ(Want(picker, kB), 0);
+}
+
+TEST(Picker, EndgameAsksASecondSourceOnceAndNeverTheSameTwice) {
+  Picker picker = Draw("1.1", {"111", "111", "111"});
+  EXPECT_FALSE(picker.PickDuplicate(kB)) << "piece 1 is not asked for at all yet";
+  picker.Asked(kA, PieceIndex{1});
+  EXPECT_FALSE(picker.PickDuplicate(kA));
+  ASSERT_EQ(picker.PickDuplicate(kB), PieceIndex{1});
+  picker.Asked(kB, PieceIndex{1});
+  EXPECT_FALSE(picker.PickDuplicate(kC)) << "two requests are enough";
+  picker.Ended(kA, PieceIndex{1});
+  EXPECT_EQ(picker.unasked(), 0u) << "the duplicate still runs";
+  picker.SetPresent(PieceIndex{1});
+  picker.Ended(kB, PieceIndex{1});
+  EXPECT_EQ(picker.missing(), 0u);
+  EXPECT_EQ(picker.unasked(), 0u);
+}
+
+TEST(Picker, TheOriginsLeasesDoNotMakeAPieceCommon) {
+  Picker picker = Draw("..", {"11", "1."});
+  picker.AddSource(kOriginSource);
+  picker.SourceHas(kOriginSource, PieceIndex{1});
+  EXPECT_EQ(picker.Holders(PieceIndex{1}), 1u);
+  EXPECT_EQ(Want(picker, kA), 1);
+}
+
+TEST(Picker, ARunStaysInsideTheLeaseAndItsLimit) {
+  Picker picker = Draw("..1.....", {"........"});
+  picker.AddSource(kOriginSource);
+  for (uint32_t piece = 1; piece < 7; ++piece) {
+    picker.SourceHas(kOriginSource, PieceIndex{piece});
+  }
+  picker.SetWindow({PieceIndex{3}, 1});
+  EXPECT_EQ(picker.PickRun(kOriginSource, 8), (PieceRun{PieceIndex{3}, 4}));
+  EXPECT_EQ(picker.PickRun(kOriginSource, 2), (PieceRun{PieceIndex{3}, 2}));
+}
+
+TEST(Picker, ARemovedSourceLeavesNothingBehind) {
+  Picker picker = Draw("...", {"111", "111"});
+  picker.Asked(kA, PieceIndex{0});
+  picker.RemoveSource(kA);
+  EXPECT_EQ(picker.Picture(), "...");
+  EXPECT_EQ(picker.Holders(PieceIndex{0}), 1u);
+  picker.AddSource(kA);
+  EXPECT_EQ(Want(picker, kA), -1) << "its number is used again, its pieces are not";
+}
+
+TEST(Picker, AWrongPieceIsWantedAgain) {
+  Picker picker = Draw("11", {"11"});
+  picker.SetMissing(PieceIndex{1});
+  EXPECT_EQ(picker.Picture(), "1.");
+  EXPECT_EQ(Want(picker, kA), 1);
+}
+
+TEST(Picker, ScansMoreThanOneWord) {
+  std::string have(200, '1');
+  have[130] = '.';
+  for (uint64_t seed = 1; seed < 40; ++seed) {
+    Picker picker = Draw(have, {std::string(200, '1')}, seed);
+    EXPECT_EQ(Want(picker, kA), 130) << "seed " << seed;
+  }
+}
+
+}  // namespace
+}  // namespace hearth::p2p
