@@ -1,0 +1,156 @@
+// Download: which source brings which piece of one blob, and when; the thinking of a transfer.
+//
+// Plain state: events and the time go in, actions come out of Take(); no I/O, no clock, no lock.
+// Whoever owns it guards it, carries the actions out and tells how they ended. Peers and the origin
+// are one kind of source; the origin has the pieces that this node holds leases for, is asked for
+// runs, and comes first because nobody else fetches those. A source that sends no byte for
+// kStallAfter is snubbed, one that sent a wrong piece is blamed and never asked again.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/piece.h"
+#include "p2p/picker.h"
+
+namespace hearth::p2p {
+
+enum class RequestId : uint64_t {};
+
+// What the owner is to do.
+struct Action {
+  enum class Kind : uint8_t {
+    kRequest,   // ask `source` for `run` under `request`
+    kCancel,    // nobody waits for `request` any more; no event may follow for it
+    kAnnounce,  // tell the neighbours that run.first is here
+    kBlame,     // `source` sent a wrong run.first; tell the tracker
+    kMissing,   // no source has what is missing, run.first is the first; tell the tracker
+    kComplete,  // every piece is here: check the digest
+    kGiveUp,    // no source brought anything for kGiveUpAfter
+  };
+  Kind kind;
+  SourceId source{};
+  RequestId request{};
+  PieceRun run;
+};
+
+// Why a request ended without its piece.
+enum class Failure : uint8_t {
+  kBusy,         // the source's queue is full: ask again soon
+  kUnavailable,  // connection lost, 5xx: ask again later
+  kNotThere,     // it does not have the piece, whatever it announced
+  kRefused,      // credentials: never ask again
+};
+
+class Download {
+ public:
+  static constexpr std::chrono::seconds kStallAfter{2};  // no byte: snub
+  static constexpr std::chrono::seconds kSnubFor{4};     // doubles up to kMaxSnub
+  static constexpr std::chrono::seconds kMaxSnub{60};
+  static constexpr std::chrono::milliseconds kBusyPause{100};
+  static constexpr std::chrono::seconds kStarvedAfter{2};  // nothing to ask: kMissing
+  static constexpr std::chrono::seconds kGiveUpAfter{30};
+  static constexpr std::chrono::milliseconds kQueueTarget{250};  // of asked-for data, per node
+  static constexpr uint32_t kMinRequests = 6;                    // at once, over all peers
+  static constexpr uint32_t kMaxRequests = 64;
+  static constexpr uint32_t kMaxDepth = 8;     // at once, at one peer
+  static constexpr uint32_t kHedgeFactor = 3;  // × the usual time of a request
+  static constexpr std::chrono::milliseconds kMinHedgeAge{500};
+  static constexpr uint32_t kMaxHedges = 4;  // at once
+  static constexpr uint64_t kOriginRunBytes = 8 << 20;
+
+  struct Options {
+    uint64_t size_bytes = 0;
+    uint64_t piece_size_bytes = 0;
+    uint64_t seed = 0;
+  };
+  Download(Options options, SteadyTime now);
+
+  // Pieces that a former life of the blob left in the store.
+  void AddPresent(PieceIndex piece, SteadyTime now);
+  // nullopt: kMaxSources are here already.
+  std::optional<SourceId> AddPeer(std::chrono::nanoseconds round_trip, SteadyTime now);
+  void RemovePeer(SourceId peer, SteadyTime now);
+  void PeerHas(SourceId peer, const std::vector<PieceIndex>& pieces, SteadyTime now);
+  // This node, and nobody else now, may fetch the run from the origin; until it is taken back.
+  void GrantLease(PieceRun run, SteadyTime now);
+  void RevokeLease(PieceRun run, SteadyTime now);
+  void SetWindow(PieceRun window, SteadyTime now);
+
+  // Events of requests; one for a request that has ended is ignored.
+  void Progress(RequestId request, SteadyTime now);
+  void PieceArrived(RequestId request, PieceIndex piece, bool right, SteadyTime now);
+  void Failed(RequestId request, Failure why, SteadyTime now);
+  // A piece that was taken for right is not: the blob's digest disagreed.
+  void Drop(PieceIndex piece, SteadyTime now);
+  // Stalls, hedges and pauses that end; call it at NextTick() at the latest.
+  void Tick(SteadyTime now);
+  SteadyTime NextTick() const { return next_tick_; }
+
+  // What to do, in order; empties the list.
+  std::vector<Action> Take();
+
+  bool complete() const { return picker_.missing() == 0; }
+  const Picker& picker() const { return picker_; }
+  size_t requests() const { return requests_.size(); }
+  // Of all origin leases, pieces that are not here yet.
+  uint32_t LeasedMissing() const;
+  std::string Picture() const { return picker_.Picture(); }
+
+ private:
+  struct Source {
+    bool added = false;
+    bool banned = false;
+    std::chrono::nanoseconds round_trip{};
+    std::chrono::nanoseconds snub{kSnubFor};  // the next one's length
+    SteadyTime paused_until{};
+    double seconds_per_piece = 0;  // smoothed; 0 = not known yet
+    uint32_t outstanding = 0;      // requests
+    SteadyTime last_byte{};
+  };
+  struct Request {
+    RequestId id;
+    SourceId source;
+    PieceRun run;  // what is still to come
+    SteadyTime asked;
+    bool hedge = false;
+  };
+
+  Source& At(SourceId source) { return sources_[static_cast<uint32_t>(source)]; }
+  bool Usable(const Source& source, SteadyTime now) const;
+  uint32_t Depth(const Source& source) const;
+  uint32_t Budget() const;
+  double Score(const Source& source) const;
+  void AskAll(SteadyTime now);
+  bool AskPeer(SourceId peer, SteadyTime now);
+  void AskOrigin(SteadyTime now);
+  void Hedge(SteadyTime now);
+  void Ask(SourceId source, PieceRun run, bool hedge, SteadyTime now);
+  std::vector<Request>::iterator Find(RequestId id);
+  void End(std::vector<Request>::iterator request);
+  void CancelDuplicates(PieceIndex piece);
+  void CancelAllOf(SourceId source);
+  void Learn(Source& source, const Request& request, SteadyTime now);
+  void Snub(SourceId source, SteadyTime now);
+
+  const Options options_;
+  Picker picker_;
+  std::vector<Source> sources_;
+  std::vector<Request> requests_;  // oldest first, at most kMaxRequests and the origin's
+  std::vector<Action> actions_;
+  uint64_t next_request_ = 1;
+  uint32_t peer_requests_ = 0;
+  uint32_t hedges_ = 0;
+  double usual_seconds_ = 0;        // of a peer's request, smoothed
+  double arrivals_per_second_ = 0;  // pieces, smoothed
+  SteadyTime last_arrival_;
+  SteadyTime last_missing_;
+  SteadyTime next_tick_;
+  bool gave_up_ = false;
+};
+
+}  // namespace hearth::p2p
