@@ -94,6 +94,18 @@ void Tracker::PieceFetched(NodeId node, const Digest& blob, PieceIndex index, St
   GrantLeases(blob, swarm, now);
 }
 
+void Tracker::PieceMissing(const Digest& blob, PieceIndex index, SteadyTime now) {
+  const auto found = swarms_.find(blob);
+  const auto piece = static_cast<uint32_t>(index);
+  if (found == swarms_.end() || piece >= found->second.free.size()) return;
+  Swarm& swarm = found->second;
+  const uint32_t fetcher = swarm.fetched_by[piece];
+  if (fetcher == kNobody || swarm.members.contains(fetcher)) return;
+  swarm.fetched_by[piece] = kNobody;
+  swarm.free[piece] = true;
+  GrantLeases(blob, swarm, now);
+}
+
 void Tracker::GrantLeases(const Digest& blob, Swarm& swarm, SteadyTime now) {
   const size_t most = swarm.ranges ? kMaxLeases : 1;
   while (swarm.leases.size() < most && GrantOne(blob, swarm, now)) {

@@ -69,6 +69,9 @@ class Tracker {
   void Leave(NodeId node, const Digest& blob, SteadyTime now);
   // A leased piece is at its holder. Of anybody else, or unleased: ignored.
   void PieceFetched(NodeId node, const Digest& blob, PieceIndex piece, SteadyTime now);
+  // The node finds the piece nowhere. Leased again where its fetcher has left; else it is under
+  // way.
+  void PieceMissing(const Digest& blob, PieceIndex piece, SteadyTime now);
   // The origin refuses this node's credentials.
   void OriginRefused(NodeId node, const Digest& blob, SteadyTime now);
   // The origin has no ranges: from now on one node fetches all that is left.

@@ -113,6 +113,19 @@ TEST_F(TrackerTest, NeighboursAreNearWithAFewFarOnesAndNobodyHasTooMany) {
   EXPECT_LT(near, 16u) << "a few from elsewhere";
 }
 
+TEST_F(TrackerTest, APieceLostWithItsFetcherIsLeasedAgainOnceSomebodyMissesIt) {
+  ASSERT_TRUE(Enter(1).ok());
+  Fetch(Of(Kind::kLease).at(0), 5);
+  ASSERT_TRUE(Enter(2, {}, false).ok());
+  tracker_.PieceMissing(blob_, PieceIndex{3}, now_);
+  tracker_.Leave(NodeId{1}, blob_, now_);
+  ASSERT_TRUE(Enter(3).ok());
+  EXPECT_EQ(Of(Kind::kLease).at(0).run.begin(), 5u) << "1 lived when 3 was missed";
+  tracker_.PieceMissing(blob_, PieceIndex{3}, now_);
+  ASSERT_TRUE(Enter(4).ok());
+  EXPECT_EQ(Of(Kind::kLease).at(0).run, (PieceRun{PieceIndex{3}, 1}));
+}
+
 TEST_F(TrackerTest, ABannedNodeIsNobodysNeighbourAndHoldsNoLease) {
   ASSERT_TRUE(Enter(1).ok());
   (void)tracker_.Take();
