@@ -238,7 +238,9 @@ CommandLine ReadCommandLine(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {
     line.run = nullptr;
-    line.exit_code = app.exit(help);
+    const std::string wrong = UnknownSubcommand(app, argc, argv);
+    line.exit_code = wrong.empty() ? app.exit(help) : static_cast<int>(kWrongUse);
+    if (!wrong.empty()) std::cerr << "hearth: read the command line: " << wrong << "\n";
   } catch (const CLI::ParseError& error) {
     line.run = nullptr;
     line.exit_code = kWrongUse;

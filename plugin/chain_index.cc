@@ -218,7 +218,8 @@ std::vector<ChainIndex::Candidate> ChainIndex::Find(const Digest& chain,
   const auto manifests = by_chain_.find(chain);
   if (manifests == by_chain_.end()) return candidates;
   for (const auto& digest : manifests->second) {
-    if (rejected_.contains({chain, digest})) continue;
+    const auto rejected = rejected_.find({chain, digest});
+    if (rejected != rejected_.end() && rejected->second > options_.clock.SteadyNow()) continue;
     const Image& image = *by_manifest_.at(digest);
     Candidate candidate{.image = image.layers, .index = 0, .origins = {}};
     while (candidate.image->layers[candidate.index].chain != chain) ++candidate.index;
@@ -242,7 +243,7 @@ std::vector<ChainIndex::Candidate> ChainIndex::Find(const Digest& chain,
 void ChainIndex::Reject(const Digest& chain, const Digest& manifest) {
   MutexLock lock(mutex_);
   if (rejected_.size() >= kMaxRejected) rejected_.clear();
-  rejected_[{chain, manifest}] = true;
+  rejected_[{chain, manifest}] = options_.clock.SteadyNow() + kRejectFor;
 }
 
 Result<std::string> ChainIndex::ReadDocument(const Digest& digest, uint64_t limit_bytes) const {

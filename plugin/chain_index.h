@@ -47,6 +47,10 @@ struct ImageLayers {
 Result<ImageLayers> JoinLayers(const Digest& digest, const oci::Manifest& manifest,
                                std::string_view config_bytes);
 
+// How long a chain whose layer came out wrong is left to containerd: a source that gave wrong bytes
+// may be mended, and the node runs for a year.
+inline constexpr std::chrono::minutes kRejectFor{10};
+
 class ChainIndex final : public ContentObserver, public ManifestObserver {
  public:
   struct Options {
@@ -72,7 +76,7 @@ class ChainIndex final : public ContentObserver, public ManifestObserver {
   // Images with that chain. `image_ref` is containerd's label with the name
   // of the image that is pulled, "" = not said; it makes that repository an origin.
   std::vector<Candidate> Find(const Digest& chain, const std::string& image_ref);
-  // The layer's bytes did not make that chain: never offer it again.
+  // The layer's bytes did not make that chain: not offered again for kRejectFor.
   void Reject(const Digest& chain, const Digest& manifest);
 
  private:
@@ -103,7 +107,8 @@ class ChainIndex final : public ContentObserver, public ManifestObserver {
   std::list<Image> images_ GUARDED_BY(mutex_);  // latest first
   std::unordered_map<Digest, std::list<Image>::iterator> by_manifest_ GUARDED_BY(mutex_);
   std::unordered_map<Digest, std::vector<Digest>> by_chain_ GUARDED_BY(mutex_);  // → manifests
-  std::map<std::pair<Digest, Digest>, bool> rejected_ GUARDED_BY(mutex_);        // chain, manifest
+  std::map<std::pair<Digest, Digest>, SteadyTime> rejected_
+      GUARDED_BY(mutex_);  // chain, manifest → until
 };
 
 }  // namespace hearth::plugin

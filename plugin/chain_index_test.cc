@@ -119,7 +119,7 @@ TEST_F(ChainIndexTest, ImagesNameIsAnOriginWhereACallersAccessHasEnded) {
   EXPECT_EQ(found[0].origins[0].authorization.Reveal(), "");
 }
 
-TEST_F(ChainIndexTest, RejectedCandidateIsNotOfferedAgain) {
+TEST_F(ChainIndexTest, RejectedCandidateIsNotOfferedForAWhile) {
   const ImageForTest image({"one"});
   auto index = MakeIndex();
   scratch_.Keep(image.config);
@@ -127,6 +127,8 @@ TEST_F(ChainIndexTest, RejectedCandidateIsNotOfferedAgain) {
   ASSERT_EQ(index.Find(image.chain(0), "").size(), 1u);
   index.Reject(image.chain(0), image.manifest_digest());
   EXPECT_TRUE(index.Find(image.chain(0), "").empty());
+  clock_.Advance(kRejectFor);
+  EXPECT_EQ(index.Find(image.chain(0), "").size(), 1u);
 }
 
 TEST_F(ChainIndexTest, ForgetsTheLeastRecentImageBeyondItsLimit) {

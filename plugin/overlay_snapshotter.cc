@@ -248,16 +248,9 @@ Status OverlaySnapshotter::Commit(const std::string& name, const std::string& ke
                                   const store::Labels& labels) {
   auto& snapshots = options_.store.snapshots();
   const auto active = TRY(snapshots.Stat(key));
-  std::optional<Digest> layer;
-  bool must = false;
+  std::optional<Digest> layer = TRY(Answered(active.directory));
+  const bool must = layer.has_value();
   std::error_code error;
-  {
-    MutexLock lock(mutex_);
-    if (const auto answered = answered_.find(key); answered != answered_.end()) {
-      layer = answered->second;
-      must = true;
-    }
-  }
   if (must && !std::filesystem::is_empty(snapshots.FsPath(active.directory), error)) {
     return FailedPrecondition("snapshot " + key + ": written to after Apply, which found layer " +
                               layer->ToString() + " ready (apply it again)");
@@ -275,7 +268,6 @@ Status OverlaySnapshotter::Commit(const std::string& name, const std::string& ke
   TRY_STATUS(committed);
   MutexLock lock(mutex_);
   actives_.erase(active.directory);
-  answered_.erase(key);
   if (layer && options_.on_removed) options_.on_removed();
   return OkStatus();
 }
@@ -286,7 +278,6 @@ Status OverlaySnapshotter::Remove(const std::string& key) {
   TRY_STATUS(snapshots.Remove(key));
   MutexLock lock(mutex_);
   if (snapshot.kind == store::SnapshotKind::kActive) actives_.erase(snapshot.directory);
-  answered_.erase(key);
   if (options_.on_removed) options_.on_removed();
   return OkStatus();
 }
@@ -343,12 +334,12 @@ void OverlaySnapshotter::Apply(ApplyRequest request, std::stop_token stop,
                                std::function<void(Result<Applied>)> done) {
   // Where we are unpacking this very layer, wait for it instead of doing it twice.
   std::shared_ptr<LayerBuild> build;
-  std::string key;
+  std::optional<uint64_t> directory;
   Digest chain;
   if (const auto owner = OwnerOf(request.mounts); owner.ok() && options_.builder != nullptr) {
     const auto ref = Digest::Parse(LabelOr(owner->labels, store::kSnapshotRefLabel));
     if (ref.ok()) {
-      key = owner->name;
+      directory = owner->directory;
       chain = *ref;
       build = options_.builder->Find(chain);
     }
@@ -360,15 +351,16 @@ void OverlaySnapshotter::Apply(ApplyRequest request, std::stop_token stop,
   };
   const auto wait = std::make_shared<Wait>();
   wait->done = std::move(done);
-  const auto work = [this, request = std::move(request), stop, wait, key, chain] {
+  const auto work = [this, request = std::move(request), stop, wait, directory, chain] {
     if (!wait->once.Fire()) return;
-    if (!key.empty()) {
+    if (directory) {
       const auto layer = options_.store.snapshots().FindLayer(chain);
-      if (layer.ok() && layer->blob.ToString() == request.digest) {
-        {
-          MutexLock lock(mutex_);
-          answered_[key] = chain;
-        }
+      const bool ready = layer.ok() && layer->blob.ToString() == request.digest;
+      const auto mark = ready ? std::optional(chain) : std::nullopt;
+      if (Status marked = MarkAnswered(*directory, mark); !marked.ok()) {
+        return wait->done(std::move(marked));
+      }
+      if (ready) {
         wait->done(Applied{layer->diff_id, static_cast<int64_t>(layer->tar_bytes)});
         return;
       }
@@ -388,6 +380,31 @@ void OverlaySnapshotter::Apply(ApplyRequest request, std::stop_token stop,
     if (alive && alive->once.Fire()) alive->done(Cancelled("the caller went away"));
   });
   build->WhenEnded(enqueue);
+}
+
+std::filesystem::path OverlaySnapshotter::AnsweredPath(uint64_t directory) const {
+  return options_.store.snapshots().FsPath(directory).parent_path() / "answered";
+}
+
+Status OverlaySnapshotter::MarkAnswered(uint64_t directory, const std::optional<Digest>& chain) {
+  const auto path = AnsweredPath(directory);
+  // No sync: after a power loss containerd's pull is gone too.
+  if (chain) {
+    const Fd file = TRY(OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC, 0600));
+    return WriteAllAt(file.get(), chain->ToString(), 0);
+  }
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return ErrnoStatus(errno, "remove " + path.string());
+  }
+  return OkStatus();
+}
+
+Result<std::optional<Digest>> OverlaySnapshotter::Answered(uint64_t directory) const {
+  constexpr uint64_t kMaxBytes = 256;
+  const auto text = ReadFile(AnsweredPath(directory), kMaxBytes);
+  if (text.status().code() == StatusCode::kNotFound) return std::optional<Digest>();
+  if (!text.ok()) return text.status();
+  return std::optional<Digest>(TRY(Digest::Parse(*text)));
 }
 
 Result<Applied> OverlaySnapshotter::ApplyHere(const ApplyRequest& request, std::stop_token stop) {

@@ -71,11 +71,15 @@ class OverlaySnapshotter final : public Snapshotter {
   Result<store::SnapshotInfo> OwnerOf(const std::vector<Mount>& mounts);
   Result<Applied> ApplyHere(const ApplyRequest& request, std::stop_token stop);
 
+  // Says in the active's directory that Apply answered for `chain` without writing: its Commit must
+  // become this layer, also when we were restarted in between. nullopt: take the word back.
+  Status MarkAnswered(uint64_t directory, const std::optional<Digest>& chain);
+  Result<std::optional<Digest>> Answered(uint64_t directory) const;
+  std::filesystem::path AnsweredPath(uint64_t directory) const;
+
   const Options options_;
   Mutex mutex_;
   std::unordered_map<uint64_t, std::string> actives_ GUARDED_BY(mutex_);  // directory → key
-  // Actives that Apply answered for without writing: their Commit must become this layer.
-  std::unordered_map<std::string, Digest> answered_ GUARDED_BY(mutex_);
 };
 
 }  // namespace hearth::plugin

@@ -207,6 +207,30 @@ TEST_F(ImpatientSnapshotterTest, SlowLayerGetsMountsAndCommitTakesOurs) {
   EXPECT_EQ(Slurp((*view)[0].source + "/file"), "one");
 }
 
+TEST_F(ImpatientSnapshotterTest, LayerThatWentDuringARestartMakesNoEmptySnapshot) {
+  const ImageForTest image({"one"});
+  Know(image);
+  auto grown = scratch_.store().blobs().Grow(image.layer_digest(0), image.layers[0].size());
+  ASSERT_TRUE(grown.ok() && grown->writer);
+  const auto mounts = Prepare(Request("1/extract", "", image.chain(0))).get();
+  ASSERT_TRUE(mounts.ok()) << mounts.status();
+  std::promise<Result<Applied>> promise;
+  snapshotter_.Apply({.media_type = std::string(oci::kOciLayer),
+                      .digest = image.layer_digest(0).ToString(),
+                      .size_bytes = 0,
+                      .mounts = *mounts},
+                     {}, [&](Result<Applied> applied) { promise.set_value(std::move(applied)); });
+  ASSERT_TRUE(grown->blob->Write(0, image.layers[0]).ok());
+  ASSERT_TRUE(promise.get_future().get().ok());
+
+  OverlaySnapshotter restarted(
+      {.store = scratch_.store(), .workers = workers_, .unpackers = workers_, .timers = timers_});
+  ASSERT_TRUE(scratch_.store().snapshots().RemoveLayer(image.chain(0)).ok());
+  const store::Labels labels{{store::kSnapshotRefLabel, image.chain(0).ToString()}};
+  EXPECT_FALSE(restarted.Commit("k8s.io/2/layer", "k8s.io/1/extract", labels).ok());
+  EXPECT_FALSE(restarted.Stat("k8s.io/2/layer").ok());
+}
+
 TEST_F(ImpatientSnapshotterTest, ApplyUnpacksWhatNobodyPulls) {
   const ImageForTest image({"one"});
   scratch_.Keep(image.layers[0]);

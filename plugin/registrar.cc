@@ -178,7 +178,9 @@ void Registrar::AdoptBlob(const std::string& containerd_namespace, const store::
 
 Status Registrar::AdoptNow(const std::string& containerd_namespace, const Digest& digest,
                            const Digest& diff_id) {
-  if (stop_.stop_requested() || content_is_elsewhere_) return OkStatus();
+  if (stop_.stop_requested() || std::chrono::steady_clock::now() < elsewhere_until_) {
+    return OkStatus();
+  }
   if (TRY(options_.containerd.HasContent(containerd_namespace, digest))) return OkStatus();
   oci::Descriptor blob;
   blob.digest = digest;
@@ -192,8 +194,9 @@ Status Registrar::AdoptNow(const std::string& containerd_namespace, const Digest
     leases_.erase(containerd_namespace);  // it went with containerd's root
     status = adopt();
   }
-  // containerd keeps content in a store of its own; that takes a restart of it to change.
-  content_is_elsewhere_ = status.code() == StatusCode::kFailedPrecondition;
+  if (status.code() == StatusCode::kFailedPrecondition) {
+    elsewhere_until_ = std::chrono::steady_clock::now() + options_.elsewhere_pause;
+  }
   return status;
 }
 

@@ -27,6 +27,9 @@ class Registrar {
     std::string containerd_namespace = "k8s.io";
     std::string snapshotter = "hearth";
     size_t queue_limit = 4096;  // adoptions that wait
+    // After containerd asked for a blob's bytes, others are not tried for so long: its content is
+    // elsewhere until somebody changes its configuration, or it was this one blob's size.
+    std::chrono::milliseconds elsewhere_pause{60'000};
   };
   explicit Registrar(Options options);
   ~Registrar();
@@ -61,7 +64,7 @@ class Registrar {
   std::stop_source stop_;
   // Of the worker.
   std::map<std::string, std::pair<std::string, SteadyTime>> leases_;
-  bool content_is_elsewhere_ = false;
+  SteadyTime elsewhere_until_{};
   ThreadPool worker_;
 };
 

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
+#include <thread>
+
 #include "plugin/image_for_test.h"
 #include "plugin/scratch_store_for_test.h"
 
@@ -13,6 +16,7 @@ class Containerd final : public ContainerdClient {
  public:
   explicit Containerd(int refusals) : refusals_(refusals) {}
   int adopted = 0;
+  Status refusal = Unavailable("dial unix hearth.sock: connection refused");
   std::string image;
 
   void Stop() override {}
@@ -23,7 +27,7 @@ class Containerd final : public ContainerdClient {
   }
   Status DeleteLease(const std::string&, const std::string&) override { return OkStatus(); }
   Status AdoptContent(const std::string&, const std::string&, const ContentToAdopt&) override {
-    if (refusals_-- > 0) return Unavailable("dial unix hearth.sock: connection refused");
+    if (refusals_-- > 0) return refusal;
     ++adopted;
     return OkStatus();
   }
@@ -78,6 +82,29 @@ TEST_F(RegistrarTest, ContainerdThatHasNotFoundARestartedNodeIsAskedAgain) {
   EXPECT_TRUE(registered.ok()) << registered;
   EXPECT_EQ(containerd.adopted, 3);
   EXPECT_EQ(containerd.image, "reg.test/lab/app:v1");
+}
+
+TEST_F(RegistrarTest, OneRefusedBlobDoesNotEndAdoptionForEver) {
+  Containerd containerd(1);
+  containerd.refusal = FailedPrecondition("containerd asks for its bytes");
+  Registrar registrar({.containerd = containerd,
+                       .blobs = scratch_.store().blobs(),
+                       .elsewhere_pause = std::chrono::milliseconds(20)});
+  scratch_.Keep(image_.layers[0]);
+  store::LayerInfo layer;
+  layer.blob = image_.layer_digest(0);
+  const auto adopt = [&] {
+    std::promise<void> adopted;
+    registrar.AdoptBlob("k8s.io", layer, [&] { adopted.set_value(); });
+    adopted.get_future().wait();
+    return containerd.adopted;
+  };
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  EXPECT_EQ(adopt(), 0);
+  while (adopt() == 0 && std::chrono::steady_clock::now() < give_up) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_EQ(containerd.adopted, 1);
 }
 
 TEST_F(RegistrarTest, CancelledRegistrationDoesNotWaitForContainerd) {

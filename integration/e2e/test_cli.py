@@ -37,6 +37,11 @@ def test_wrong_use_is_2_and_an_error_line():
         assert out.stdout == ""
 
 
+def test_help_of_an_unknown_command_is_wrong_use():
+    out = hearth("frobnicate", "-h", check=False)
+    assert out.returncode == 2 and out.stdout == "" and "frobnicate" in out.stderr
+
+
 def test_command_without_a_node_says_what_to_do(tmp_path):
     out = hearth("preheat", "127.0.0.1:1/x:v1", "--set", f"run={tmp_path}")
     assert out.returncode == 1

@@ -103,8 +103,9 @@ def test_isolated_content_still_pulls_and_runs(bed, registry, ref, image, versio
 
 @slow
 @pytest.mark.parametrize("version", VERSIONS)
-def test_user_namespace_remap_gets_plain_mounts(pair, registry, ref, version):
+def test_user_namespace_remap_gets_plain_mounts(bed, pair, registry, ref, version):
     node, containerd = pair
+    bed.folder.chmod(0o711)  # the container's root is another user, who must reach its bundle
     node.preheat(ref)
     containerd.pull(ref)
     remap = ("--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536")
