@@ -204,7 +204,7 @@ def test_origin_gone(bed, offline):
     node = trusting(bed, origin, **rule("/f"), **{"proxy.offline": f'"{offline}"'})
     origin.put("/f", FILE)
     url = origin.url("/f")
-    assert proxied(node, url)[2] == FILE
+    node.command("preheat", url)  # a reader may have the last byte before the store has the file
     origin.close()
     status, headers, body = proxied(node, url)
     if offline == "allow":
