@@ -167,9 +167,9 @@ void AddInstall(CLI::App& app, const Shared& common, Run& run) {
       ->add_option_function<std::string>(
           "--level",
           [args](const std::string& word) {
-            const auto level = plugin::ParseAdoption(word);
+            const auto level = plugin::ParseInstallLevel(word);
             if (!level.ok()) throw CLI::ValidationError("--level", level.status().message());
-            args->adoption = *level;
+            args->level = *level;
           },
           "mirror: registries are asked through the node; snapshotter: + layers are the node's; "
           "content: + blobs too, and it unpacks (default)")

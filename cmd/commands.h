@@ -13,7 +13,7 @@
 
 #include "base/status.h"
 #include "config/node_config.h"
-#include "plugin/adoption.h"
+#include "plugin/install_level.h"
 
 namespace hearth::cmd {
 
@@ -85,8 +85,8 @@ struct InstallArgs {
   bool dry_run = false;
   bool keep_overlayfs = false;
   bool force = false;  // uninstall though containers use it, or that cannot be seen
-  std::optional<plugin::Adoption> adoption;  // nullopt = content, or what is installed
-  std::string root_prefix;                   // "" = "/"
+  std::optional<plugin::InstallLevel> level;  // nullopt = content, or what is installed
+  std::string root_prefix;                    // "" = "/"
 };
 int RunInstall(const Common& common, const InstallArgs& args);
 int RunUninstall(const Common& common, const InstallArgs& args);

@@ -20,8 +20,8 @@ namespace hearth::cmd {
 namespace {
 
 using nlohmann::json;
-using plugin::Adoption;
 using plugin::FileEdit;
+using plugin::InstallLevel;
 using plugin::InstallOptions;
 using plugin::InstallRecord;
 
@@ -33,7 +33,7 @@ constexpr const char* kUnitBinary = "/usr/bin/hearth";
 struct Work {
   std::vector<FileEdit> edits;      // those that change something
   std::vector<std::string> wanted;  // namespaces to be labelled
-  Adoption adoption = Adoption::kContent;
+  InstallLevel level = InstallLevel::kContent;
   bool loaded = false;            // containerd runs with our snapshotter
   std::vector<std::string> next;  // what is left to the user
 };
@@ -79,14 +79,15 @@ Status CheckSettled(const Work& work) {
 }
 
 // A lower level than what is installed would leave half of it behind.
-Result<Adoption> ChosenAdoption(const InstallArgs& args) {
+Result<InstallLevel> ChosenLevel(const InstallArgs& args) {
   const InstallRecord record = TRY(InstallRecord::Load(args.root_prefix));
-  const Adoption chosen = args.adoption.value_or(record.adoption().value_or(Adoption::kContent));
-  if (record.adoption() && chosen < *record.adoption()) {
-    return FailedPrecondition("level " + plugin::AdoptionName(*record.adoption()) +
-                              " is installed, which is more than " + plugin::AdoptionName(chosen) +
+  const InstallLevel chosen = args.level.value_or(record.level().value_or(InstallLevel::kContent));
+  if (record.level() && chosen < *record.level()) {
+    return FailedPrecondition("level " + plugin::InstallLevelName(*record.level()) +
+                              " is installed, which is more than " +
+                              plugin::InstallLevelName(chosen) +
                               " (run: hearth uninstall, then: hearth install --level " +
-                              plugin::AdoptionName(chosen) + ")");
+                              plugin::InstallLevelName(chosen) + ")");
   }
   return chosen;
 }
@@ -176,7 +177,7 @@ Result<std::vector<std::string>> Carry(const config::NodeConfig& config, const I
       return settled.Annotate("check what was written (it was taken back)");
     }
   }
-  record.set_adoption(work.adoption);
+  record.set_level(work.level);
   record.pending_labels() = work.wanted;
   record.containerd_address() = config.containerd.address;
   TRY_STATUS(record.Save());
@@ -201,7 +202,7 @@ void Report(const Common& common, const Work& work, const std::vector<std::strin
     json labels = json::array();
     for (const std::string& name : work.wanted) labels.push_back(name);
     std::cout << json{{"dry_run", dry_run},
-                      {"level", plugin::AdoptionName(work.adoption)},
+                      {"level", plugin::InstallLevelName(work.level)},
                       {"changes", changes},
                       {"labelled_namespaces", labels},
                       {"next", work.next}}
@@ -220,14 +221,14 @@ void Report(const Common& common, const Work& work, const std::vector<std::strin
 Result<int> Install(const Common& common, const InstallArgs& args) {
   const config::NodeConfig config = TRY(NodeConfigBelow(common, args.root_prefix));
   Work work;
-  work.adoption = TRY(ChosenAdoption(args));
+  work.level = TRY(ChosenLevel(args));
   InstallOptions options = TRY(MakeOptions(config, common, args));
-  options.adoption = work.adoption;
+  options.level = work.level;
   const auto read = [&args](const std::string& path) { return ReadBelow(args.root_prefix, path); };
   for (FileEdit& edit : TRY(plugin::PlanInstall(options, read))) {
     if (edit.Changes()) work.edits.push_back(std::move(edit));
   }
-  if (args.root_prefix.empty() && work.adoption >= Adoption::kSnapshotter) {
+  if (args.root_prefix.empty() && work.level >= InstallLevel::kSnapshotter) {
     PlanLabels(config, work);
   }
   PlanNext(options, work);

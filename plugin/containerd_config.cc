@@ -21,7 +21,7 @@ std::string UnpackEntry(const std::string& snapshotter, const std::string& diffe
 std::string CriEntry(const ContainerdSetup& setup, const std::string& snapshotter_table,
                      const std::string& registry_table) {
   std::string text;
-  if (setup.adoption >= Adoption::kSnapshotter) {
+  if (setup.level >= InstallLevel::kSnapshotter) {
     text += "[plugins." + snapshotter_table + "]\n  snapshotter = \"hearth\"\n\n";
   }
   return text + "[plugins." + registry_table +
@@ -30,7 +30,7 @@ std::string CriEntry(const ContainerdSetup& setup, const std::string& snapshotte
 
 std::string Proxies(const ContainerdSetup& setup) {
   std::string text;
-  const bool content = setup.adoption == Adoption::kContent;
+  const bool content = setup.level == InstallLevel::kContent;
   if (content) {
     text +=
         "# The content store is Hearth's; containerd takes exactly one.\ndisabled_plugins = [\"" +
@@ -48,8 +48,8 @@ std::string Proxies(const ContainerdSetup& setup) {
 
 std::string PluginTables(const ContainerdSetup& setup) {
   std::string text;
-  if (setup.adoption >= Adoption::kSnapshotter) {
-    const bool content = setup.adoption == Adoption::kContent;
+  if (setup.level >= InstallLevel::kSnapshotter) {
+    const bool content = setup.level == InstallLevel::kContent;
     if (content) {
       text += "[plugins.\"" + std::string(kDiffServicePlugin) +
               "\"]\n  default = [\"hearth-diff\", \"walking\"]\n\n";
@@ -74,7 +74,7 @@ bool ContainerdSetup::HasDiffProxy() const {
 }
 
 std::string DropInText(const ContainerdSetup& setup) {
-  const bool proxies = setup.adoption >= Adoption::kSnapshotter;
+  const bool proxies = setup.level >= InstallLevel::kSnapshotter;
   const bool tables = setup.Is2() && (proxies || setup.set_hosts_directory);
   if (!proxies && !tables) return "";
   std::string text =
@@ -95,10 +95,10 @@ std::vector<PluginSetting> SettingsInPlace(const ContainerdSetup& setup) {
                         {cri[0], cri[1], "registry", "config_path"},
                         TomlQuote(setup.hosts_directory)});
   }
-  if (setup.adoption >= Adoption::kSnapshotter) {
+  if (setup.level >= InstallLevel::kSnapshotter) {
     settings.push_back({kCriPlugin, {cri[0], cri[1], "containerd", "snapshotter"}, "\"hearth\""});
   }
-  if (setup.adoption == Adoption::kContent && setup.HasDiffProxy()) {
+  if (setup.level == InstallLevel::kContent && setup.HasDiffProxy()) {
     settings.push_back({kDiffServicePlugin,
                         {cri[0], kDiffServicePlugin, "default"},
                         "[\"hearth-diff\", \"walking\"]"});

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "plugin/adoption.h"
+#include "plugin/install_level.h"
 #include "plugin/toml_edit.h"
 
 namespace hearth::plugin {
@@ -21,7 +21,7 @@ inline constexpr const char* kContentStorePlugin = "io.containerd.content.v1.con
 
 struct ContainerdSetup {
   std::string version;  // "1.6.20"
-  Adoption adoption = Adoption::kContent;
+  InstallLevel level = InstallLevel::kContent;
   std::string socket;
   std::string snapshots_root;
   std::string hosts_directory;

@@ -68,10 +68,10 @@ Result<InstallRecord> InstallRecord::Load(const std::filesystem::path& prefix) {
     record.pending_labels_ = document.value("pending_labels", std::vector<std::string>());
     record.containerd_address_ = document.value("containerd_address", "");
     if (document.contains("level")) {
-      const auto level = ParseAdoption(document.at("level").get<std::string>());
+      const auto level = ParseInstallLevel(document.at("level").get<std::string>());
       if (!level.ok())
         return DataLoss(record.Real(kFile).string() + ": " + level.status().message());
-      record.adoption_ = *level;
+      record.level_ = *level;
     }
   } catch (const json::exception& error) {
     return DataLoss(record.Real(kFile).string() + " cannot be read: " + error.what() +
@@ -92,7 +92,7 @@ Status InstallRecord::Save() const {
                    {"labels", labels_},
                    {"pending_labels", pending_labels_},
                    {"containerd_address", containerd_address_}};
-  if (adoption_) document["level"] = AdoptionName(*adoption_);
+  if (level_) document["level"] = InstallLevelName(*level_);
   return WriteFileAtomically(Real(kFile), document.dump(2) + "\n", kFileMode);
 }
 

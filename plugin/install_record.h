@@ -25,8 +25,8 @@ class InstallRecord {
 
   bool empty() const { return entries_.empty() && labels_.empty() && pending_labels_.empty(); }
   // What was installed last; nullopt where nothing is, or before levels were recorded.
-  const std::optional<Adoption>& adoption() const { return adoption_; }
-  void set_adoption(Adoption adoption) { adoption_ = adoption; }
+  const std::optional<InstallLevel>& level() const { return level_; }
+  void set_level(InstallLevel level) { level_ = level; }
   // Labels of namespaces before we set ours: namespace → old value, "" = none.
   std::map<std::string, std::string>& labels() { return labels_; }
   const std::map<std::string, std::string>& labels() const { return labels_; }
@@ -89,7 +89,7 @@ class InstallRecord {
   std::map<std::string, std::string> labels_;
   std::vector<std::string> pending_labels_;
   std::string containerd_address_;
-  std::optional<Adoption> adoption_;
+  std::optional<InstallLevel> level_;
 };
 
 }  // namespace hearth::plugin

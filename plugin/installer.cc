@@ -91,7 +91,7 @@ Status Taken(const std::string& what, const std::string& value, const std::strin
 
 // Choices of the user's own that ours would silently replace.
 Status CheckChoices(const InstallOptions& options, const Main& main) {
-  if (options.adoption < Adoption::kSnapshotter) return OkStatus();
+  if (options.level < InstallLevel::kSnapshotter) return OkStatus();
   const TomlPath snapshotters[] = {{"plugins", kCriImagesPlugin, "snapshotter"},
                                    {"plugins", kCriPlugin, "containerd", "snapshotter"}};
   for (const TomlPath& path : snapshotters) {
@@ -104,7 +104,7 @@ Status CheckChoices(const InstallOptions& options, const Main& main) {
     if (value.empty() || value == "overlayfs" || value == "hearth") continue;
     return Taken(TomlPathText(unpack), "for snapshotter \"" + value + "\"", "hearth's entry");
   }
-  if (options.adoption < Adoption::kContent) return OkStatus();
+  if (options.level < InstallLevel::kContent) return OkStatus();
   for (const std::string& id : TRY(TomlKeys(main.effective, {"proxy_plugins"}))) {
     const TomlPath type = {"proxy_plugins", id, "type"};
     const std::string value = TRY(TomlText(main.effective, type)).value_or("");
@@ -167,7 +167,7 @@ class Planner {
     TRY_STATUS(CheckChoices(options_, main_));
     const std::string config_path = TRY(ConfigPath(main_));
     ContainerdSetup setup{.version = options_.containerd_version,
-                          .adoption = options_.adoption,
+                          .level = options_.level,
                           .socket = options_.socket,
                           .snapshots_root = options_.snapshots_root,
                           .hosts_directory = config_path.substr(0, config_path.find(':')),
@@ -177,7 +177,7 @@ class Planner {
         !config_path.empty() && (!setup.Is2() || config_path.find(':') == std::string::npos);
     // 2.x: what the drop-in says stays, whoever asks again.
     setup.set_hosts_directory =
-        !one_directory || (setup.Is2() && options_.adoption >= Adoption::kSnapshotter);
+        !one_directory || (setup.Is2() && options_.level >= InstallLevel::kSnapshotter);
     if (setup.hosts_directory.empty()) setup.hosts_directory = kDefaultHostsDirectory;
     TRY_STATUS(PlanNode());
     TRY_STATUS(PlanContainerd(setup));
@@ -225,7 +225,7 @@ class Planner {
       }
     }
     for (auto& [path, edit] : own) edits_.push_back(std::move(edit));
-    if (setup.version.starts_with("1.6.") && setup.adoption >= Adoption::kSnapshotter) {
+    if (setup.version.starts_with("1.6.") && setup.level >= InstallLevel::kSnapshotter) {
       const std::string root = TRY(TomlText(main_.effective, {"root"})).value_or("");
       return Replace(
           (root.empty() ? "/var/lib/containerd" : root) +
@@ -261,7 +261,7 @@ class Planner {
     if (!before && !options_.has_nerdctl) return OkStatus();
     FileEdit edit{kNerdctlFile, before, before.value_or(kWritten), "nerdctl's defaults"};
     std::vector<std::pair<std::string, std::string>> wanted;
-    if (setup.adoption >= Adoption::kSnapshotter) wanted.emplace_back("snapshotter", "\"hearth\"");
+    if (setup.level >= InstallLevel::kSnapshotter) wanted.emplace_back("snapshotter", "\"hearth\"");
     if (setup.hosts_directory != kDefaultHostsDirectory) {
       wanted.emplace_back("hosts_dir", "[" + TomlQuote(setup.hosts_directory) + "]");
     }
@@ -283,17 +283,18 @@ class Planner {
 
 }  // namespace
 
-Result<Adoption> ParseAdoption(std::string_view word) {
-  for (const Adoption one : {Adoption::kMirror, Adoption::kSnapshotter, Adoption::kContent}) {
-    if (word == AdoptionName(one)) return one;
+Result<InstallLevel> ParseInstallLevel(std::string_view word) {
+  for (const InstallLevel one :
+       {InstallLevel::kMirror, InstallLevel::kSnapshotter, InstallLevel::kContent}) {
+    if (word == InstallLevelName(one)) return one;
   }
   return InvalidArgument("\"" + std::string(word) +
                          "\" is no level (mirror, snapshotter and content are)");
 }
 
-std::string AdoptionName(Adoption adoption) {
+std::string InstallLevelName(InstallLevel level) {
   static constexpr std::array kNames = {"mirror", "snapshotter", "content"};
-  return kNames[static_cast<size_t>(adoption)];
+  return kNames[static_cast<size_t>(level)];
 }
 
 Result<std::string> ParseContainerdVersion(const std::string& printed) {

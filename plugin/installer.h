@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "plugin/adoption.h"
+#include "plugin/install_level.h"
 #include "plugin/toml_edit.h"
 
 namespace hearth::plugin {
@@ -23,7 +23,7 @@ inline constexpr const char* kUnitFile = "/etc/systemd/system/hearth.service";
 
 struct InstallOptions {
   std::string containerd_version;  // "2.1.9"
-  Adoption adoption = Adoption::kContent;
+  InstallLevel level = InstallLevel::kContent;
   std::string socket = "/run/hearth/hearth.sock";            // of the node, for containerd
   std::string snapshots_root = "/var/lib/hearth/snapshots";  // image file system for CRI
   std::string mirror = "127.0.0.1:7733";

@@ -164,7 +164,7 @@ TEST_F(Installation, Of1xEditsTheImportedFileThatHasTheTable) {
 TEST_F(Installation, LowerLevelsTakeLess) {
   for (const char* version : {"1.7.24", "2.1.9"}) {
     options_.containerd_version = version;
-    options_.adoption = Adoption::kMirror;
+    options_.level = InstallLevel::kMirror;
     auto plan = Plan();
     ASSERT_TRUE(plan.ok()) << plan.status();
     std::string all;
@@ -172,7 +172,7 @@ TEST_F(Installation, LowerLevelsTakeLess) {
     EXPECT_THAT(all, Not(HasSubstr("proxy_plugins"))) << version;
     EXPECT_THAT(all, Not(HasSubstr("snapshotter"))) << version;
     EXPECT_THAT(all, HasSubstr("config_path = \"/etc/containerd/certs.d\"")) << version;
-    options_.adoption = Adoption::kSnapshotter;
+    options_.level = InstallLevel::kSnapshotter;
     EXPECT_THAT(After(kDropInFile), HasSubstr("[proxy_plugins.hearth]"));
     EXPECT_THAT(After(kDropInFile), Not(HasSubstr("hearth-content")));
     EXPECT_THAT(After(kDropInFile), Not(HasSubstr("hearth-diff")));

@@ -1,4 +1,4 @@
-// Adoption: how much of containerd's work a node takes over. Each level is useful alone.
+// InstallLevel: how much of containerd's work a node takes over. Each level is useful alone.
 #pragma once
 
 #include <string>
@@ -8,14 +8,14 @@
 
 namespace hearth::plugin {
 
-enum class Adoption : uint8_t {
+enum class InstallLevel : uint8_t {
   kMirror,       // registries are asked through the node
   kSnapshotter,  // + layers are the node's
   kContent,      // + blobs are the node's, and it unpacks (containerd 1.7 and later)
 };
 
 // "mirror", "snapshotter", "content". kInvalidArgument for another word.
-Result<Adoption> ParseAdoption(std::string_view word);
-std::string AdoptionName(Adoption adoption);
+Result<InstallLevel> ParseInstallLevel(std::string_view word);
+std::string InstallLevelName(InstallLevel level);
 
 }  // namespace hearth::plugin
