@@ -49,6 +49,11 @@ Status ThreadPool::Submit(std::function<void()> task) {
   return OkStatus();
 }
 
+size_t ThreadPool::waiting() const {
+  MutexLock lock(mutex_);
+  return queue_.size();
+}
+
 void ThreadPool::Stop() {
   {
     MutexLock lock(mutex_);

@@ -80,6 +80,8 @@ class ThreadPool {
 
   // kResourceExhausted when the queue is full, kCancelled after Stop().
   Status Submit(std::function<void()> task);
+  // Tasks that wait for a thread now.
+  size_t waiting() const EXCLUDES(mutex_);
   // No new tasks; queued ones still run. Idempotent.
   void Stop();
   // Stop(), and returns when the last task has run. Never from a task of its own.
@@ -89,7 +91,7 @@ class ThreadPool {
   void Run();
 
   const Options options_;
-  Mutex mutex_;
+  mutable Mutex mutex_;
   CondVar work_;
   std::deque<std::function<void()>> queue_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;

@@ -1,4 +1,5 @@
 // hearth node: builds the daemon's parts in order of dependency and waits for a signal.
+#include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -7,11 +8,16 @@
 #include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 
 #include "base/log.h"
 #include "base/timer.h"
 #include "cmd/commands.h"
+#include "cmd/live_config.h"
+#include "cmd/node_readings.h"
+#include "cmd/node_status.h"
+#include "cmd/notify.h"
 #include "net/connector.h"
 #include "net/grpc.h"
 #include "net/http_client.h"
@@ -54,6 +60,9 @@ constexpr size_t kStatusThreads = 2;
 constexpr size_t kPassedConnections = 64;
 constexpr size_t kPassedBufferBytes = 64 * 1024;
 constexpr std::chrono::milliseconds kTunnelConnectTimeout{10'000};
+constexpr size_t kProbeConnections = 4;
+constexpr std::chrono::milliseconds kProbeWait{3'000};
+constexpr uint64_t kProbeBytes = 64 << 10;
 
 size_t Cores() { return std::max<size_t>(2, std::thread::hardware_concurrency()); }
 
@@ -84,14 +93,6 @@ Result<plugin::ProxyRules> RulesOf(const config::ProxyConfig& config) {
   return plugin::ProxyRules::Compile(rules, config.default_filter);
 }
 
-net::ServerResponse TextResponse(int status, std::string text) {
-  net::ServerResponse response;
-  response.status = status;
-  response.headers.Add("Content-Type", "text/plain; charset=utf-8");
-  response.body = std::move(text);
-  return response;
-}
-
 // Signals arrive on a descriptor; every thread must have them blocked, so this comes first.
 class Signals {
  public:
@@ -102,10 +103,13 @@ class Signals {
     fd_ = Fd(::signalfd(-1, &set_, SFD_CLOEXEC));
     CHECK(fd_.valid());
   }
-  int Wait() const {
+  // The next signal; 0 when none came for `wait` (absent = for ever).
+  int Wait(std::optional<std::chrono::milliseconds> wait) const {
+    pollfd ready{fd_.get(), POLLIN, 0};
+    const int timeout_ms = wait ? static_cast<int>(wait->count()) : -1;
+    if (::poll(&ready, 1, timeout_ms) <= 0) return 0;
     signalfd_siginfo info{};
-    while (::read(fd_.get(), &info, sizeof(info)) != sizeof(info)) {
-    }
+    if (::read(fd_.get(), &info, sizeof(info)) != sizeof(info)) return 0;
     return static_cast<int>(info.ssi_signo);
   }
 
@@ -199,30 +203,102 @@ void SayReady(const Common& common, const Addresses& addresses) {
             << std::endl;
 }
 
-Result<std::unique_ptr<net::HttpServer>> StartStatus(const config::NodeConfig& config) {
-  return net::HttpServer::Start(
-      {.listen = config.status_listen, .handler_threads = kStatusThreads},
-      [](net::ServerRequest request, net::HttpServer::Respond respond) {
-        const bool known = request.path == "/livez" || request.path == "/readyz";
-        respond(TextResponse(known ? 200 : 404, known ? "ok\n" : "not found\n"));
-      });
+// Everything that accepts connections. Null until it was started.
+struct Servers {
+  std::unique_ptr<net::GrpcServer> grpc;
+  std::unique_ptr<net::HttpServer> mirror;
+  std::unique_ptr<net::HttpServer> status;
+  std::unique_ptr<net::HttpServer> admin;
+
+  // Nobody new, then whoever waits; all of them within `grace`.
+  void Stop(std::chrono::milliseconds grace) const {
+    const auto deadline = std::chrono::steady_clock::now() + grace;
+    const auto left = [deadline] {
+      const auto time = deadline - std::chrono::steady_clock::now();
+      return std::max(std::chrono::milliseconds(0),
+                      std::chrono::duration_cast<std::chrono::milliseconds>(time));
+    };
+    for (const auto* server : {&admin, &status, &mirror}) {
+      if (*server) (*server)->Stop(left());
+    }
+    if (grpc) grpc->Shutdown(left());
+  }
+};
+
+// An HTTP server of ours that answers at all, with whatever status, is ready.
+Probe HttpProbe(net::HttpClient& client, std::string name, const std::string& address,
+                const std::string& path) {
+  constexpr std::string_view kUnix = "unix:";
+  const bool is_unix = address.starts_with(kUnix);
+  net::HttpRequest request;
+  request.url = "http://" + (is_unix ? "localhost" : address) + path;
+  if (is_unix) request.unix_socket = address.substr(kUnix.size());
+  request.connect_timeout = kProbeWait;
+  request.stall_timeout = kProbeWait;
+  return {.name = std::move(name), .where = address, .ask = [&client, request] {
+            return client.Fetch(request, kProbeBytes).status();
+          }};
 }
 
-Status Serve(const Common& common, config::NodeConfig config, const Signals& signals) {
+std::vector<Probe> MakeProbes(net::HttpClient& client, const Addresses& addresses) {
+  return {{.name = "containerd_socket",
+           .where = addresses.socket,
+           .ask = [socket = addresses.socket] { return net::AskGrpcHealth(socket, kProbeWait); }},
+          HttpProbe(client, "admin_socket", "unix:" + addresses.admin_socket, "/v1/status"),
+          HttpProbe(client, "mirror", addresses.mirror, "/v2/")};
+}
+
+// Serves until SIGTERM or SIGINT: reloads, and keeps the service manager's watchdog quiet as long
+// as every socket answers.
+void WaitForStop(const Common& common, const Signals& signals, const Notifier& notifier,
+                 LiveConfig& live, const NodeStatus& status) {
+  const std::string serving = "serving; hearth " HEARTH_VERSION;
+  notifier.Ready(serving);
+  while (true) {
+    const int signal = signals.Wait(notifier.keep_alive_interval());
+    if (signal == SIGINT || signal == SIGTERM) return;
+    if (signal == SIGHUP) {
+      notifier.Reloading();
+      const Status reloaded = live.Reload(common);
+      if (!reloaded.ok()) {
+        LOG_ERROR("config not reloaded, the old one stays in force", {{"error", reloaded}});
+      }
+      notifier.Ready(reloaded.ok() ? serving : "serving; reload failed: " + reloaded.message());
+      continue;
+    }
+    if (const Status ready = status.Ready(); ready.ok()) {
+      notifier.KeepAlive();
+    } else {
+      LOG_WARNING("not ready", {{"error", ready}});
+    }
+  }
+}
+
+// "mirror.listen: listen on 127.0.0.1:7733: … (…)": names the key that says so.
+template <typename T>
+Result<T> OfKey(Result<T> started, const std::string& key) {
+  if (started.ok()) return started;
+  return Status(started.status().code(), key + ": " + started.status().message() +
+                                             " (stop that process, or set " + key + ")");
+}
+
+Status Serve(const Common& common, config::NodeConfig config, const Signals& signals,
+             const Notifier& notifier) {
   if (config.name.empty()) {
     char name[256] = {};
     (void)::gethostname(name, sizeof(name) - 1);
     config.name = name;
   }
   TRY_STATUS(MakeDirectories(config.run, 0700));
+  LiveConfig live(config);
 
   TimerQueue timers;
   ThreadPool cpu({.name = "cpu", .threads = Cores(), .queue_limit = 65'536});
   const auto store = TRY(store::Store::Open({.root = config.root, .cpu_pool = cpu, .kv = nullptr}));
   const auto http = TRY(
       net::HttpClient::Create({.user_agent = "hearth/" HEARTH_VERSION, .check_address = nullptr}));
-  oci::Registry registry(*http, RealClock(), {.host = [&config](const std::string& domain) {
-    return HostOf(config, domain);
+  oci::Registry registry(*http, RealClock(), {.host = [&live](const std::string& domain) {
+    return HostOf(*live.Get(), domain);
   }});
   plugin::Upkeep upkeep({.store = *store});
   p2p::Swarm swarm({.blobs = store->blobs(), .registry = registry});
@@ -298,57 +374,85 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
                                   .observer = &chains});
   plugin::SnapshotService snapshots({.snapshotter = snapshotter, .workers = service_workers});
   plugin::DiffService diff({.snapshotter = snapshotter, .workers = service_workers});
-  const auto grpc = TRY(net::GrpcServer::Start(
-      {.socket = config.Socket(),
-       .services = {content.service(), snapshots.service(), diff.service()},
-       .admit = [&containerd](const net::GrpcPeer& peer) {
-         return containerd.watch ? containerd.watch->Admit(peer.pid) : OkStatus();
-       }}));
-  const auto mirror_server = TRY(net::HttpServer::Start(
-      {.listen = config.mirror.listen, .handler_threads = kServiceThreads},
-      [&mirror, &file_proxy](net::ServerRequest request, net::HttpServer::Respond respond) {
-        if (plugin::FileProxy::Takes(request)) {
-          return file_proxy.Handle(std::move(request), std::move(respond));
-        }
-        mirror.Handle(std::move(request), std::move(respond));
-      }));
-  file_proxy.SetAddress(mirror_server->address());
-  const auto status_server = TRY(StartStatus(config));
-  // Written before anybody can ask for them.
-  addresses = {config.Socket().string(), config.AdminSocket().string(), mirror_server->address(),
-               status_server->address()};
-  const auto admin_server = TRY(net::HttpServer::Start(
-      {.listen = "unix:" + config.AdminSocket().string(), .handler_threads = kServiceThreads},
-      [&admin](net::ServerRequest request, net::HttpServer::Respond respond) {
-        admin.Handle(std::move(request), std::move(respond));
-      }));
-  SayReady(common, addresses);
+  const auto probe_client = TRY(net::HttpClient::Create({.max_connections = kProbeConnections,
+                                                         .receive_buffer_bytes = kProbeBytes,
+                                                         .check_address = nullptr}));
+  Servers servers;
+  std::optional<NodeStatus> status;
+  const auto readings = [&] {
+    std::vector<Reading> out;
+    AddBuildReading(out);
+    AddStoreReadings(*store, out);
+    AddQueueReadings({{"cpu", &cpu}, {"services", &service_workers}, {"apply", &unpackers}}, out);
+    if (containerd.watch) {
+      out.push_back(ContainerdReading(containerd.watch->state().connected));
+    }
+    return out;
+  };
+  const auto start = [&]() -> Status {
+    servers.grpc = TRY(OfKey(
+        net::GrpcServer::Start(
+            {.socket = config.Socket(),
+             .services = {content.service(), snapshots.service(), diff.service()},
+             .admit =
+                 [&containerd](const net::GrpcPeer& peer) {
+                   const bool own = peer.pid == ::getpid();  // asks itself whether it answers
+                   return containerd.watch && !own ? containerd.watch->Admit(peer.pid) : OkStatus();
+                 }}),
+        "run"));
+    servers.mirror = TRY(
+        OfKey(net::HttpServer::Start(
+                  {.listen = config.mirror.listen, .handler_threads = kServiceThreads},
+                  Counted("mirror", MirrorRoute,
+                          [&mirror](net::ServerRequest request, net::HttpServer::Respond respond) {
+                            mirror.Handle(std::move(request), std::move(respond));
+                          })),
+              "mirror.listen"));
+    file_proxy.SetAddress(servers.mirror->address());
+    addresses = {config.Socket().string(), config.AdminSocket().string(), servers.mirror->address(),
+                 ""};
+    status.emplace(
+        NodeStatus::Options{.probes = MakeProbes(*probe_client, addresses), .readings = readings});
+    servers.status =
+        TRY(OfKey(net::HttpServer::Start(
+                      {.listen = config.status_listen, .handler_threads = kStatusThreads},
+                      [&status](net::ServerRequest request, net::HttpServer::Respond respond) {
+                        status->Handle(request, respond);
+                      }),
+                  "status.listen"));
+    // Written before anybody can ask the admin socket for them.
+    addresses.status = servers.status->address();
+    servers.admin = TRY(OfKey(
+        net::HttpServer::Start(
+            {.listen = "unix:" + config.AdminSocket().string(), .handler_threads = kServiceThreads},
+            [&admin](net::ServerRequest request, net::HttpServer::Respond respond) {
+              admin.Handle(std::move(request), std::move(respond));
+            }),
+        "run"));
+    return status->Ready();
+  };
+  const Status started = start();
+  if (started.ok()) {
+    SayReady(common, addresses);
+    WaitForStop(common, signals, notifier, live, *status);
+  }
 
-  while (signals.Wait() == SIGHUP) LOG_INFO("nothing to reload: restart to apply a new config");
-
-  // Nobody new, then whoever waits, then the work, each with nothing left that could call it.
+  // Nobody new, then whoever waits, then the work, each with nothing left that could call it; the
+  // same where the start failed half-way.
   LOG_INFO("stopping");
+  notifier.Stopping();
   swarm.Stop();
   if (containerd.client) containerd.client->Stop();
   admin.Stop();
   files.Stop();
   builder.Stop();
-  const auto deadline = std::chrono::steady_clock::now() + kGrace;
-  const auto left = [deadline] {
-    const auto time = deadline - std::chrono::steady_clock::now();
-    return std::max(std::chrono::milliseconds(0),
-                    std::chrono::duration_cast<std::chrono::milliseconds>(time));
-  };
-  admin_server->Stop(left());
-  status_server->Stop(left());
-  mirror_server->Stop(left());
+  servers.Stop(kGrace);
   file_proxy.Stop();
-  grpc->Shutdown(left());
   timers.Stop();
   if (containerd.registrar) containerd.registrar->Stop();
   unpackers.Join();
   service_workers.Join();
-  return OkStatus();
+  return started;
 }
 
 }  // namespace
@@ -356,9 +460,10 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
 int RunNode(const Common& common) {
   auto config = LoadConfig(common);
   if (!config.ok()) return Fail("config", config.status());
+  const Notifier notifier = Notifier::FromEnvironment();  // before there are threads
   const Signals signals;
   ::umask(0);  // layers get the modes that their tars say
-  const Status status = Serve(common, std::move(*config), signals);
+  const Status status = Serve(common, std::move(*config), signals, notifier);
   return status.ok() ? kDone : Fail("node", status);
 }
 

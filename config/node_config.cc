@@ -198,6 +198,10 @@ void ReadTop(TomlSection& root, NodeConfig& out) {
   root.CheckedText("name", out.name, [](const std::string& text) {
     return text.size() <= kMaxNameBytes ? OkStatus() : InvalidArgument("longer than a host name");
   });
+  root.Scalar("log_level", [&out](const std::string& text) -> Status {
+    out.log_level = TRY(ParseLogLevel(text));
+    return OkStatus();
+  });
   root.Texts("egress_allow", out.egress_allow);
   for (const std::string& network : out.egress_allow) {
     const Status status = CheckCidr(network);

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/log.h"
 #include "base/status.h"
 
 namespace hearth::config {
@@ -100,6 +101,7 @@ struct NodeConfig {
   std::filesystem::path run = "/run/hearth";
   uint64_t memory_limit_bytes = 128ull << 20;
   std::string name;  // "" = the host name
+  LogLevel log_level = LogLevel::kInfo;
   std::vector<std::string> egress_allow;
   std::map<std::string, std::string> labels;
   ContainerdConfig containerd;

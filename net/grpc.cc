@@ -2,7 +2,10 @@
 
 #include <fcntl.h>
 #include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+#include <grpcpp/completion_queue.h>
 #include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/security/credentials.h>
@@ -21,6 +24,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <string_view>
 
 #include "base/log.h"
 #include "base/thread.h"
@@ -200,6 +204,36 @@ void GrpcServer::Shutdown(std::chrono::milliseconds grace) {
   server_->Shutdown(std::chrono::system_clock::now() + grace);
   server_->Wait();
   lock_.Reset();
+}
+
+Status AskGrpcHealth(const std::filesystem::path& socket, std::chrono::milliseconds timeout) {
+  // HealthCheckRequest{} is no bytes; HealthCheckResponse{status: SERVING} is field 1 = 1.
+  constexpr std::string_view kServing = "\x08\x01";
+  grpc::GenericStub stub(MakeUnixChannel(socket));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + timeout);
+  grpc::CompletionQueue queue;
+  const grpc::Slice nothing;
+  const grpc::ByteBuffer request(&nothing, 1);
+  const auto call =
+      stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", request, &queue);
+  call->StartCall();
+  grpc::ByteBuffer response;
+  grpc::Status status;
+  call->Finish(&response, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  (void)queue.Next(&tag, &ok);
+  queue.Shutdown();
+  while (queue.Next(&tag, &ok)) {
+  }
+  if (!status.ok()) return FromGrpc(status).Annotate("health of " + socket.native());
+  grpc::Slice answer;
+  if (!response.DumpToSingleSlice(&answer).ok() ||
+      std::string_view(reinterpret_cast<const char*>(answer.begin()), answer.size()) != kServing) {
+    return Unavailable("health of " + socket.native() + ": the server does not serve");
+  }
+  return OkStatus();
 }
 
 std::shared_ptr<grpc::Channel> MakeUnixChannel(const std::filesystem::path& socket) {

@@ -72,6 +72,10 @@ class GrpcServer {
   std::thread acceptor_;
 };
 
+// Asks the server at `socket` for its health by gRPC's health protocol, on a connection of its own.
+// kUnavailable, kDeadlineExceeded: nobody answers there. Blocks for `timeout` at most.
+Status AskGrpcHealth(const std::filesystem::path& socket, std::chrono::milliseconds timeout);
+
 // A channel to containerd's (or our own) socket. Connects when first used, again after a loss.
 std::shared_ptr<grpc::Channel> MakeUnixChannel(const std::filesystem::path& socket);
 

@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "p2p/traffic.h"
+
 namespace hearth::p2p {
 
 Status BlobWriter::Append(std::string_view data) {
@@ -14,6 +16,7 @@ Status BlobWriter::Append(std::string_view data) {
     return written;
   }
   offset_ += data.size();
+  CountReceived(ByteOrigin::kRegistry, data.size());
   return OkStatus();
 }
 

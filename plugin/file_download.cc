@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "p2p/traffic.h"
 #include "plugin/file_check.h"
 
 namespace hearth::plugin {
@@ -256,6 +257,7 @@ Status FileDownload::Receive(HttpStream& stream) {
     offset_bytes_ += data.size();
     result_.received_bytes += data.size();
     if (growing_) growing_->Advance(offset_bytes_);
+    p2p::CountReceived(p2p::ByteOrigin::kFileServer, data.size());
     if (progress_) progress_({offset_bytes_, total_bytes_});
   }
   if (total_bytes_ && offset_bytes_ != *total_bytes_) {

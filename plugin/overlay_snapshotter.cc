@@ -11,11 +11,18 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "plugin/unpacker.h"
 
 namespace hearth::plugin {
 
 namespace {
+
+CounterFamily g_prepares(
+    "hearth_prepares_total",
+    "Layers that containerd asked for: warm (there already), pulled (fetched and unpacked by us "
+    "in time), no_source or late_or_failed (containerd unpacks it).",
+    {"outcome"});
 
 constexpr char kImageRefLabel[] = "containerd.io/snapshot/cri.image-ref";
 constexpr char kUidMappingLabel[] = "containerd.io/snapshot/uidmapping";
@@ -94,11 +101,13 @@ void OverlaySnapshotter::Prepare(PrepareRequest request, std::stop_token stop,
     return;
   }
   if (const auto found = FindLayerFor(request); found.ok()) {
+    g_prepares.Add({"warm"});
     AnswerExists(request, *found, std::move(done));
     return;
   }
   const auto build = StartPull(request);
   if (!build) {
+    g_prepares.Add({"no_source"});
     done(CreateActive(request));
     return;
   }
@@ -119,8 +128,10 @@ void OverlaySnapshotter::Prepare(PrepareRequest request, std::stop_token stop,
       return;
     }
     if (const auto found = FindLayerFor(ended->request); found.ok()) {
+      g_prepares.Add({"pulled"});
       AnswerExists(ended->request, *found, std::move(ended->done));
     } else {
+      g_prepares.Add({"late_or_failed"});
       ended->done(CreateActive(ended->request));
     }
   };

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "p2p/traffic.h"
 
 namespace hearth::plugin {
 
@@ -157,6 +158,7 @@ Status WriteStream::Append(const WriteMessage& message) {
 Status WriteStream::AppendAll(const std::vector<std::span<const char>>& data) {
   std::string buffer;
   for (const std::span<const char> piece : data) {
+    p2p::CountReceived(p2p::ByteOrigin::kContainerd, piece.size());
     if (!buffer.empty() && buffer.size() + piece.size() > kAppendBytes) {
       TRY_STATUS(ingest_->Append(buffer));
       buffer.clear();
