@@ -400,14 +400,18 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
                    return containerd.watch && !own ? containerd.watch->Admit(peer.pid) : OkStatus();
                  }}),
         "run"));
-    servers.mirror = TRY(
-        OfKey(net::HttpServer::Start(
-                  {.listen = config.mirror.listen, .handler_threads = kServiceThreads},
-                  Counted("mirror", MirrorRoute,
-                          [&mirror](net::ServerRequest request, net::HttpServer::Respond respond) {
-                            mirror.Handle(std::move(request), std::move(respond));
-                          })),
-              "mirror.listen"));
+    servers.mirror = TRY(OfKey(
+        net::HttpServer::Start({.listen = config.mirror.listen, .handler_threads = kServiceThreads},
+                               Counted("mirror", MirrorRoute,
+                                       [&mirror, &file_proxy](net::ServerRequest request,
+                                                              net::HttpServer::Respond respond) {
+                                         if (plugin::FileProxy::Takes(request)) {
+                                           return file_proxy.Handle(std::move(request),
+                                                                    std::move(respond));
+                                         }
+                                         mirror.Handle(std::move(request), std::move(respond));
+                                       })),
+        "mirror.listen"));
     file_proxy.SetAddress(servers.mirror->address());
     addresses = {config.Socket().string(), config.AdminSocket().string(), servers.mirror->address(),
                  ""};
