@@ -36,6 +36,8 @@ class BlobFiles {
   Status Walk(const std::function<void(const std::filesystem::path& path, const Digest* digest)>&
                   visit) const;
   Status RemovePath(const std::filesystem::path& path) const { return disk_->Unlink(path); }
+  // Also a directory with all that is in it.
+  Status RemoveStray(const std::filesystem::path& path) const { return disk_->RemoveStray(path); }
 
  private:
   BlobFiles(std::filesystem::path directory, Disk& disk)

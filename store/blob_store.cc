@@ -305,7 +305,7 @@ Result<BlobInfo> DiskBlobStore::Adopt(const std::filesystem::path& file, const D
   info.labels = labels;
   info.claimed = true;
   std::shared_ptr<GrowingBlob> growing;
-  std::shared_ptr<const Fd> adopted;
+  Result<Fd> adopted = Fd();
   Status done;
   {
     MutexLock lock(LockOf(digest));
@@ -314,10 +314,11 @@ Result<BlobInfo> DiskBlobStore::Adopt(const std::filesystem::path& file, const D
     if (known.status().code() != StatusCode::kNotFound) return known.status();
     growing = Growing(digest);
     done = files_.Take(file, digest);
+    // Before the record is made: once there is one, nothing may fail any more.
+    if (done.ok()) done = (adopted = files_.Open(digest)).status();
     if (done.ok()) done = index_.PutComplete(info);
     if (done.ok()) {
       (void)files_.RemovePath(file);
-      if (growing != nullptr) adopted = std::make_shared<const Fd>(TRY(files_.Open(digest)));
     } else {
       // The caller goes on with the file, so it must not have the blob's name. Pieces that were
       // under that name are lost; a record of them without a file counts for nothing.
@@ -327,9 +328,9 @@ Result<BlobInfo> DiskBlobStore::Adopt(const std::filesystem::path& file, const D
     MutexLock maps(mutex_);
     growing_.erase(digest);
   }
-  if (growing != nullptr && done.ok()) growing->Complete(std::move(adopted));
   if (growing != nullptr && !done.ok()) growing->Abandon(done);
   TRY_STATUS(done);
+  if (growing != nullptr) growing->Complete(std::make_shared<const Fd>(std::move(*adopted)));
   return info;
 }
 

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <fstream>
 #include <future>
@@ -400,6 +401,48 @@ TEST_F(BlobStoreTest, AdoptTakesTheFileAndServesThoseWhoWait) {
   EXPECT_THAT(Problems(), IsEmpty());
   Reopen();
   EXPECT_THAT(Problems(), IsEmpty());
+}
+
+// Takes all further descriptors of the process away when told to.
+class NoMoreFiles final : public Disk {
+ public:
+  Status SyncDirectory(const std::filesystem::path& directory) override {
+    TRY_STATUS(Disk::SyncDirectory(directory));
+    if (armed) Limit(3);
+    return OkStatus();
+  }
+  static rlim_t Limit(rlim_t files) {
+    rlimit limit{};
+    EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+    const rlim_t before = std::exchange(limit.rlim_cur, files);
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+    return before;
+  }
+  bool armed = false;
+};
+
+// The record was there by then, and the blob stayed in the list of growing ones for ever.
+TEST_F(BlobStoreTest, AnAdoptThatFindsNoDescriptorLeavesNoRecord) {
+  NoMoreFiles disk;
+  auto store =
+      BlobStore::Open({.root = scratch_.path(), .kv = faulty_kv_, .cpu_pool = pool_, .disk = disk});
+  ASSERT_TRUE(store.ok()) << store.status();
+  const std::string bytes = RandomBytes(1000, 99);
+  const Digest digest = Digest::Of(bytes);
+  const auto file = scratch_.path() / "file";
+  std::ofstream(file) << bytes;
+  const auto grown = (*store)->Grow(digest, bytes.size());
+  ASSERT_TRUE(grown.ok()) << grown.status();
+  const rlim_t before = NoMoreFiles::Limit(1024);
+  disk.armed = true;
+  const Status failed = (*store)->Adopt(file, digest, bytes.size(), {}).status();
+  disk.armed = false;
+  NoMoreFiles::Limit(before);
+  EXPECT_FALSE(failed.ok());
+  EXPECT_EQ((*store)->Info(digest).status().code(), StatusCode::kNotFound);
+  EXPECT_EQ((*store)->FindGrowing(digest), nullptr);
+  EXPECT_TRUE(std::filesystem::exists(file)) << "it is the caller's";
+  EXPECT_TRUE((*store)->Adopt(file, digest, bytes.size(), {}).ok());
 }
 
 // The file stays with the caller, who may go on to change it: nothing of ours may share it.

@@ -66,7 +66,7 @@ Status SweepBlobs(BlobIndex& index, const BlobFiles& files) {
   }));
   for (const auto& path : orphans) {
     LOG_INFO("file without a record removed", {{"path", path.string()}});
-    TRY_STATUS(files.RemovePath(path));
+    TRY_STATUS(files.RemoveStray(path));
   }
   return OkStatus();
 }

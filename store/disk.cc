@@ -49,6 +49,12 @@ Status Disk::Unlink(const std::filesystem::path& path) {
   return OkStatus();
 }
 
+Status Disk::RemoveStray(const std::filesystem::path& path) {
+  struct stat info {};
+  const bool directory = ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+  return directory ? RemoveTree(path) : Unlink(path);
+}
+
 Status Disk::MakeDirectory(const std::filesystem::path& path, uint32_t mode) {
   if (::mkdir(path.c_str(), mode) < 0 && errno != EEXIST) {
     return ErrnoStatus(errno, "make directory " + path.string());

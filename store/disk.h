@@ -27,6 +27,8 @@ class Disk {
   virtual Status Rename(const std::filesystem::path& from, const std::filesystem::path& to);
   // OK when there is no such file.
   virtual Status Unlink(const std::filesystem::path& path);
+  // Unlink(), or a whole tree where somebody put a directory among our files.
+  Status RemoveStray(const std::filesystem::path& path);
   // OK when it is there already.
   virtual Status MakeDirectory(const std::filesystem::path& path, uint32_t mode);
   // What an unprivileged program could still write there.

@@ -329,7 +329,7 @@ Status DiskIngestStore::Sweep() {
        it.increment(error)) {
     if (files.contains(it->path().filename().string())) continue;
     LOG_INFO("file without an ingest removed", {{"path", it->path().string()}});
-    TRY_STATUS(options_.disk.Unlink(it->path()));
+    TRY_STATUS(options_.disk.RemoveStray(it->path()));
   }
   if (error) return ErrnoStatus(error.value(), "walk " + directory_.string());
   return OkStatus();

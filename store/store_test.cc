@@ -94,6 +94,22 @@ TEST_F(StoreTest, VerifyFindsWhatNoRecordNames) {
   EXPECT_THAT(Problems(**store), Contains(HasSubstr("ingest \"ref\"")));
 }
 
+// A start failed for ever with EISDIR.
+TEST_F(StoreTest, AStrayDirectoryAmongFilesDoesNotStopTheStart) {
+  ThreadPool pool({.name = "cpu"});
+  ASSERT_TRUE(Open(scratch_.path(), pool).ok());
+  const std::filesystem::path strays[] = {scratch_.path() / "blobs/sha256/ab/stray",
+                                          scratch_.path() / "ingest/stray"};
+  for (const auto& stray : strays) {
+    std::filesystem::create_directories(stray / "deep");
+    std::ofstream(stray / "deep/file") << "x";
+  }
+  auto store = Open(scratch_.path(), pool);
+  ASSERT_TRUE(store.ok()) << store.status();
+  for (const auto& stray : strays) EXPECT_FALSE(std::filesystem::exists(stray)) << stray;
+  EXPECT_THAT(Problems(**store), IsEmpty());
+}
+
 // What a node does, over and over, on `root`, with a few threads. Never returns.
 class Busy {
  public:
