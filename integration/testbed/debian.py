@@ -20,7 +20,7 @@ import time
 from . import image as images
 from .paths import IMAGES
 from .process import run
-from .scratch import Ext4
+from .scratch import Ext4, remove_folder
 
 _WORK_BYTES = 16 << 30  # sparse
 _FORMAT = 1  # count up when what a name stands for changes
@@ -328,12 +328,13 @@ def debian_image(name):
             start = time.monotonic()
             say(f"making the image '{name}' (once; cached in build/testbed/images)")
             part = folder.with_name(folder.name + ".part")
-            shutil.rmtree(part, ignore_errors=True)
+            if part.exists():  # of a process that was killed, with its mounts
+                remove_folder(part)
             part.mkdir()
             try:
                 _make(name, NAMES[name], part)
             except BaseException:
-                shutil.rmtree(part, ignore_errors=True)
+                remove_folder(part)
                 raise
             part.rename(folder)
             say(f"made '{name}' in {time.monotonic() - start:.0f} s")
