@@ -13,6 +13,8 @@ namespace hearth::plugin {
 
 namespace {
 
+// A mount's options have one page (4 KiB), which this many paths under the usual root fill.
+constexpr size_t kMaxLayers = 128;
 constexpr size_t kMaxRejected = 4096;
 
 std::string OriginKey(const oci::Access& access) {
@@ -46,6 +48,12 @@ Result<ImageLayers> JoinLayers(const Digest& digest, const oci::Manifest& manife
     return InvalidArgument("manifest " + digest.ToString() + ": " +
                            std::to_string(manifest.layers.size()) + " layers, but its config has " +
                            std::to_string(config.diff_ids.size()) + " diff IDs");
+  }
+  if (manifest.layers.size() > kMaxLayers) {
+    return FailedPrecondition("manifest " + digest.ToString() + ": " +
+                              std::to_string(manifest.layers.size()) +
+                              " layers; overlay mounts take at most " + std::to_string(kMaxLayers) +
+                              " (build the image with fewer)");
   }
   ImageLayers image{.manifest = digest, .config = manifest.config, .layers = {}};
   const auto chains = oci::ChainIds(config.diff_ids);

@@ -48,6 +48,26 @@ TEST_F(ChainIndexTest, JoinsManifestAndConfigInEitherOrder) {
   EXPECT_EQ(index.Find(image.chain(0), "").size(), 1u);
 }
 
+// Before anything of it is fetched or unpacked.
+TEST_F(ChainIndexTest, AnImageWithMoreLayersThanOverlayMountsIsRefused) {
+  const auto join = [](size_t layers) {
+    const Digest digest = Digest::Of("layer");
+    std::string diff_ids;
+    oci::Manifest manifest;
+    for (size_t i = 0; i < layers; ++i) {
+      diff_ids += (i == 0 ? "\"" : ",\"") + digest.ToString() + "\"";
+      manifest.layers.emplace_back().digest = digest;
+    }
+    const std::string config = R"({"os":"linux","architecture":"amd64","rootfs":{"diff_ids":[)";
+    return JoinLayers(Digest::Of("manifest"), manifest, config + diff_ids + "]}}").status();
+  };
+  EXPECT_TRUE(join(128).ok()) << join(128);
+  EXPECT_EQ(join(129).code(), StatusCode::kFailedPrecondition);
+  EXPECT_NE(join(129).message().find("129 layers; overlay mounts take at most 128"),
+            std::string::npos)
+      << join(129);
+}
+
 TEST_F(ChainIndexTest, LearnsFromWhatContainerdCommits) {
   const ImageForTest image({"one"});
   auto index = MakeIndex();
