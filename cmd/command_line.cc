@@ -183,6 +183,18 @@ void AddInstall(CLI::App& app, const Shared& common, Run& run) {
   uninstall->callback([=, &run] { run = [=] { return RunUninstall(*common, *args); }; });
 }
 
+void AddAdopt(CLI::App& app, const Shared& common, Run& run) {
+  auto args = std::make_shared<AdoptArgs>();
+  CLI::App* sub =
+      Add(app, "adopt", "take over containerd's own content store and images (exit 4: not all)",
+          "hearth adopt --dry-run", common);
+  sub->add_flag("--dry-run", args->dry_run, "say what would be taken, take nothing");
+  sub->add_option("--restart", args->restart,
+                  "how to restart containerd (default: systemctl restart containerd)")
+      ->type_name("CMD");
+  sub->callback([=, &run] { run = [=] { return RunAdopt(*common, *args); }; });
+}
+
 void AddDoctor(CLI::App& app, const Shared& common, Run& run) {
   auto args = std::make_shared<DoctorArgs>();
   CLI::App* sub =
@@ -233,6 +245,7 @@ CommandLine ReadCommandLine(int argc, char** argv) {
   AddStore(app, common, line.run);
   AddTaskId(app, common, line.run);
   AddInstall(app, common, line.run);
+  AddAdopt(app, common, line.run);
   AddDoctor(app, common, line.run);
   try {
     app.parse(argc, argv);

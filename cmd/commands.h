@@ -91,6 +91,12 @@ struct InstallArgs {
 int RunInstall(const Common& common, const InstallArgs& args);
 int RunUninstall(const Common& common, const InstallArgs& args);
 
+struct AdoptArgs {
+  bool dry_run = false;
+  std::string restart = "systemctl restart containerd";
+};
+int RunAdopt(const Common& common, const AdoptArgs& args);
+
 struct DoctorArgs {
   std::string root_prefix;  // "" = "/"
 };

@@ -43,6 +43,7 @@
 #include "plugin/preheat.h"
 #include "plugin/registrar.h"
 #include "plugin/snapshot_service.h"
+#include "plugin/takeover.h"
 #include "plugin/upkeep.h"
 #include "store/store.h"
 
@@ -351,6 +352,11 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
                                   return net::ConnectTcp(host, port, nullptr,
                                                          kTunnelConnectTimeout);
                                 }});
+  std::optional<plugin::Takeover> takeover;
+  if (containerd.client) {
+    takeover.emplace(plugin::Takeover::Options{
+        .store = *store, .builder = builder, .containerd = *containerd.client});
+  }
   Addresses addresses;
   plugin::Admin admin(
       {.store = *store,
@@ -358,6 +364,7 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
        .explainer = explainer,
        .files = files,
        .timers = timers,
+       .takeover = takeover ? &*takeover : nullptr,
        .default_depth = containerd.registrar ? plugin::Depth::kImage : plugin::Depth::kLayers,
        .status = [&] { return StatusJson(config, addresses, containerd); }});
   plugin::Mirror mirror(

@@ -10,6 +10,7 @@
 #include "plugin/byte_range.h"
 #include "plugin/event_stream.h"
 #include "plugin/explain_file.h"
+#include "plugin/takeover_call.h"
 
 namespace hearth::plugin {
 
@@ -178,6 +179,7 @@ void Admin::Handle(net::ServerRequest request, net::HttpServer::Respond respond)
   if (route == "GET /v1/store") return respond(ListStore());
   if (route == "POST /v1/store/verify") return Verify(request, respond);
   if (route == "POST /v1/get") return Get(request, respond);
+  if (route == "POST /v1/adopt") return Adopt(request, respond);
   if (request.method == "DELETE" && request.path.starts_with(kStorePrefix)) {
     return respond(Remove(request));
   }
@@ -357,6 +359,29 @@ void Admin::Get(const net::ServerRequest& request, const net::HttpServer::Respon
     }
     events->End();
   });
+  respond(queued.ok() ? StreamResponse(events) : ErrorResponse(queued));
+}
+
+void Admin::Adopt(const net::ServerRequest& request, const net::HttpServer::Respond& respond) {
+  if (options_.takeover == nullptr) {
+    return respond(ErrorResponse(
+        FailedPrecondition("this node has no containerd (set [containerd] address)")));
+  }
+  if (adopting_.exchange(true)) {
+    return respond(ErrorResponse(FailedPrecondition("another adoption is under way")));
+  }
+  const auto events = std::make_shared<EventStream>();
+  const auto stop = std::make_shared<WorkStop>(request.client_gone, stop_.get_token());
+  const Status queued = workers_.Submit([this, body = request.body, events, stop] {
+    const Status status = RunTakeover(
+        *options_.takeover, body,
+        [&](std::string line, bool replaceable) { events->Write(std::move(line), replaceable); },
+        stop->token());
+    adopting_ = false;
+    if (!status.ok()) events->Write(FailedEvent("", status));
+    events->End();
+  });
+  if (!queued.ok()) adopting_ = false;
   respond(queued.ok() ? StreamResponse(events) : ErrorResponse(queued));
 }
 

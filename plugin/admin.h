@@ -1,11 +1,12 @@
 // Admin: what the commands ask of a running node, as HTTP over RUN/admin.sock.
 //
 //   GET /v1/status · POST /v1/preheat · GET /v1/explain · GET /v1/store · POST /v1/store/verify
-//   DELETE /v1/store/DIGEST · POST /v1/get · GET /v1/blobs/DIGEST
+//   DELETE /v1/store/DIGEST · POST /v1/get · GET /v1/blobs/DIGEST · POST /v1/adopt
 // docs/api.md describes each. Long work answers with one JSON object a line as it goes; a client
 // that closes its connection cancels it. Any thread.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -14,6 +15,7 @@
 #include "base/thread.h"
 #include "base/timer.h"
 #include "net/http_server.h"
+#include "plugin/takeover.h"
 #include "plugin/explain.h"
 #include "plugin/file_cache.h"
 #include "plugin/preheat.h"
@@ -31,6 +33,7 @@ class Admin {
     Explainer& explainer;
     FileCache& files;
     TimerQueue& timers;
+    Takeover* takeover = nullptr;  // null = no containerd
     Depth default_depth = Depth::kImage;
     size_t parallel_preheats = 4;         // images at once, over all requests
     std::function<std::string()> status;  // a JSON object
@@ -51,9 +54,11 @@ class Admin {
   void Verify(const net::ServerRequest& request, const net::HttpServer::Respond& respond);
   net::ServerResponse Remove(const net::ServerRequest& request);
   void Get(const net::ServerRequest& request, const net::HttpServer::Respond& respond);
+  void Adopt(const net::ServerRequest& request, const net::HttpServer::Respond& respond);
   net::ServerResponse ReadBlob(const net::ServerRequest& request);
 
   const Options options_;
+  std::atomic<bool> adopting_{false};
   std::stop_source stop_;
   ThreadPool preheats_;
   ThreadPool workers_;  // get and verify: preheats may take all of theirs for hours

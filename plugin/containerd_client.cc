@@ -185,12 +185,30 @@ class GrpcContainerdClient final : public ContainerdClient {
     request.set_name(name);
     images::GetImageResponse response;
     TRY_STATUS(Ended(images_->Get(context.get(), request, &response), "get image " + name));
-    const auto& image = response.image();
-    return ImageRecord{.name = image.name(),
-                       .media_type = image.target().media_type(),
-                       .digest = TRY(Digest::Parse(image.target().digest())),
-                       .size_bytes = static_cast<uint64_t>(image.target().size()),
-                       .labels = {image.labels().begin(), image.labels().end()}};
+    return RecordOf(response.image());
+  }
+
+  Result<std::vector<std::string>> ListNamespaces() override {
+    Call context(*this, "", "");
+    namespaces::ListNamespacesResponse response;
+    TRY_STATUS(Ended(namespaces_->List(context.get(), {}, &response), "list namespaces"));
+    std::vector<std::string> names;
+    for (const auto& one : response.namespaces()) names.push_back(one.name());
+    return names;
+  }
+
+  Result<std::vector<ImageRecord>> ListImages(const std::string& ns) override {
+    Call context(*this, ns, "");
+    images::ListImagesResponse response;
+    TRY_STATUS(Ended(images_->List(context.get(), {}, &response), "list images of " + ns));
+    std::vector<ImageRecord> records;
+    for (const auto& image : response.images()) records.push_back(TRY(RecordOf(image)));
+    return records;
+  }
+
+  Status LabelBlob(const std::string& ns, const Digest& digest,
+                   const std::map<std::string, std::string>& labels) override {
+    return LabelContent(ns, {.digest = digest, .size_bytes = 0, .ref = "", .labels = labels});
   }
 
   Status PutImage(const std::string& ns, const ImageRecord& record) override {
@@ -318,6 +336,14 @@ class GrpcContainerdClient final : public ContainerdClient {
     if (status.code() == StatusCode::kNotFound) return false;
     TRY_STATUS(status);
     return true;
+  }
+
+  static Result<ImageRecord> RecordOf(const images::Image& image) {
+    return ImageRecord{.name = image.name(),
+                       .media_type = image.target().media_type(),
+                       .digest = TRY(Digest::Parse(image.target().digest())),
+                       .size_bytes = static_cast<uint64_t>(image.target().size()),
+                       .labels = {image.labels().begin(), image.labels().end()}};
   }
 
   Status LabelContent(const std::string& ns, const ContentToAdopt& adopt) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/digest.h"
 #include "base/status.h"
@@ -76,6 +77,11 @@ class ContainerdClient {
   virtual Result<bool> HasSnapshot(const std::string& ns, const std::string& snapshotter,
                                    const std::string& name) = 0;
 
+  virtual Result<std::vector<std::string>> ListNamespaces() = 0;
+  virtual Result<std::vector<ImageRecord>> ListImages(const std::string& ns) = 0;
+  // Adds labels to a blob that the namespace has.
+  virtual Status LabelBlob(const std::string& ns, const Digest& digest,
+                           const std::map<std::string, std::string>& labels) = 0;
   virtual Result<ImageRecord> GetImage(const std::string& ns, const std::string& name) = 0;
   // Makes the record, or moves it to the new target.
   virtual Status PutImage(const std::string& ns, const ImageRecord& image) = 0;

@@ -39,6 +39,14 @@ class Containerd final : public ContainerdClient {
   Result<bool> HasSnapshot(const std::string&, const std::string&, const std::string&) override {
     return false;
   }
+  Result<std::vector<std::string>> ListNamespaces() override { return std::vector<std::string>(); }
+  Result<std::vector<ImageRecord>> ListImages(const std::string&) override {
+    return std::vector<ImageRecord>();
+  }
+  Status LabelBlob(const std::string&, const Digest&,
+                   const std::map<std::string, std::string>&) override {
+    return OkStatus();
+  }
   Result<ImageRecord> GetImage(const std::string&, const std::string&) override {
     return NotFound("image");
   }

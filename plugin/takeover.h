@@ -1,0 +1,88 @@
+// Takeover: takes over what containerd's built-in content store and images hold, so that they keep
+// working when Hearth takes its place.
+//
+// Blobs first, while the built-in store still serves; then the layers of its images are unpacked
+// from them; then, once containerd runs with our snapshotter, its namespaces are told of the
+// layers. Every step finds what an earlier run did, so that a run that was cut short is repeated.
+// One run at a time; calls block. Never from inside a call of containerd's.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/status.h"
+#include "plugin/chain_index.h"
+#include "plugin/containerd_client.h"
+#include "plugin/layer_builder.h"
+#include "store/store.h"
+
+namespace hearth::plugin {
+
+enum class TakenBy : uint8_t { kThere, kReflink, kLink, kCopy };
+const char* NameOf(TakenBy how);
+
+struct BlobTaken {
+  Digest digest;
+  uint64_t size_bytes = 0;
+  TakenBy how = TakenBy::kThere;
+};
+
+struct ImageTaken {
+  std::string containerd_namespace;
+  std::string name;
+  size_t layers = 0;
+  Status status;  // why it stays with the built-in snapshotter alone
+};
+
+class Takeover {
+ public:
+  struct Options {
+    store::Store& store;
+    LayerBuilder& builder;
+    ContainerdClient& containerd;
+    std::string snapshotter = "hearth";
+  };
+  explicit Takeover(Options options) : options_(std::move(options)) {}
+
+  // Takes every blob below `content_root`/blobs/sha256 that we lack, each verified against its
+  // name, and claims it. A blob that vanishes meanwhile is left out. `report` hears of each. The
+  // first blob that cannot be taken ends it: kDataLoss for wrong bytes, kResourceExhausted for a
+  // full disk.
+  Status TakeBlobs(const std::filesystem::path& content_root,
+                   const std::function<void(const BlobTaken&)>& report, std::stop_token stop);
+  // Blobs below `content_root` that we lack.
+  Result<std::vector<BlobTaken>> Missing(const std::filesystem::path& content_root) const;
+  // Unpacks the layers of every image that containerd lists. An error is one of containerd; what is
+  // wrong with one image stands in its report.
+  Status UnpackImages(const std::function<void(const ImageTaken&)>& report, std::stop_token stop);
+  // Whether containerd has our snapshotter loaded.
+  Result<bool> CanRegister() const {
+    return options_.containerd.HasPlugin("io.containerd.snapshotter.v1", options_.snapshotter);
+  }
+  // Tells each namespace of its images' layers. As above.
+  Status RegisterImages(const std::function<void(const ImageTaken&)>& report, std::stop_token stop);
+
+ private:
+  using OnImage = std::function<Status(const std::string& ns, const std::vector<ImageLayers>&)>;
+
+  Result<BlobTaken> Take(const std::filesystem::path& file, const Digest& digest,
+                         std::stop_token stop);
+  Status EachImage(const OnImage& work, const std::function<void(const ImageTaken&)>& report,
+                   std::stop_token stop);
+  // The image's manifests that run here, with their layers.
+  Result<std::vector<ImageLayers>> LayersOf(const ImageRecord& image) const;
+  Result<ImageLayers> LayersOfManifest(const Digest& digest, const std::string& media_type) const;
+  Status Unpack(const ImageLayers& image, const std::stop_token& stop);
+  Status Register(const std::string& ns, const ImageLayers& image, const std::string& lease);
+  Result<std::string> Read(const Digest& digest, uint64_t limit_bytes) const;
+
+  const Options options_;
+};
+
+}  // namespace hearth::plugin

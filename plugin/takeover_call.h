@@ -1,0 +1,24 @@
+// RunTakeover: one call of the admin API to take over a built-in content store, told as events.
+#pragma once
+
+#include <functional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "plugin/takeover.h"
+
+namespace hearth::plugin {
+
+// `body`: {"content_root": "/…", "phase": "plan" | "copy" | "finish"}.
+//   plan    says what would be taken, and takes nothing
+//   copy    blobs, then layers, until a turn finds nothing new
+//   finish  the same once more, then tells containerd's namespaces; kFailedPrecondition while
+//           containerd has no snapshotter `hearth`
+// `write` gets a JSON object per blob (true: may be dropped for a slow reader) and image, and
+// {"event":"done",…} at the end. Blocks.
+Status RunTakeover(Takeover& takeover, std::string_view body,
+                   const std::function<void(std::string, bool)>& write, std::stop_token stop);
+
+}  // namespace hearth::plugin
