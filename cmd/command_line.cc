@@ -205,17 +205,27 @@ void AddDoctor(CLI::App& app, const Shared& common, Run& run) {
   sub->callback([=, &run] { run = [=] { return RunDoctor(*common, *args); }; });
 }
 
-// What is wrong with a first word that is no subcommand, "" for one that is.
+// What is wrong with a leading word that is no subcommand where one is due, else "".
 std::string UnknownSubcommand(const CLI::App& app, int argc, char** argv) {
-  if (argc < 2 || argv[1][0] == '-') return "";
-  std::vector<std::string> names;
-  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) {
-    if (sub->get_name() == argv[1]) return "";
-    names.push_back(sub->get_name());
+  const CLI::App* parent = &app;
+  std::string path = "hearth";
+  for (int i = 1; i < argc && argv[i][0] != '-'; ++i) {
+    const CLI::App* chosen = nullptr;
+    std::vector<std::string> names;
+    for (const CLI::App* sub : parent->get_subcommands([](const CLI::App*) { return true; })) {
+      if (sub->get_name() == argv[i]) chosen = sub;
+      names.push_back(sub->get_name());
+    }
+    if (names.empty()) return "";  // the word is an argument
+    if (chosen == nullptr) {
+      const std::string near = config::NearestName(argv[i], names);
+      return "there is no subcommand \"" + std::string(argv[i]) + "\" (" +
+             (near.empty() ? "" : "did you mean \"" + near + "\"? ") + "see " + path + " -h)";
+    }
+    parent = chosen;
+    path += std::string(" ") + argv[i];
   }
-  const std::string near = config::NearestName(argv[1], names);
-  return "there is no subcommand \"" + std::string(argv[1]) + "\" (" +
-         (near.empty() ? "" : "did you mean \"" + near + "\"? ") + "see hearth -h)";
+  return "";
 }
 
 // "preheat" for the help hint.
