@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/timer.h"
+#include "cmd/address_check.h"
 #include "cmd/commands.h"
 #include "cmd/live_config.h"
 #include "cmd/node_readings.h"
@@ -296,8 +297,9 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
   TimerQueue timers;
   ThreadPool cpu({.name = "cpu", .threads = Cores(), .queue_limit = 65'536});
   const auto store = TRY(store::Store::Open({.root = config.root, .cpu_pool = cpu, .kv = nullptr}));
-  const auto http = TRY(
-      net::HttpClient::Create({.user_agent = "hearth/" HEARTH_VERSION, .check_address = nullptr}));
+  const net::AddressCheck check_address = TRY(AddressCheckOf(live, TRY(RulesOf(config.proxy))));
+  const auto http = TRY(net::HttpClient::Create(
+      {.user_agent = "hearth/" HEARTH_VERSION, .check_address = check_address}));
   oci::Registry registry(*http, RealClock(), {.host = [&live](const std::string& domain) {
     return HostOf(*live.Get(), domain);
   }});
@@ -344,14 +346,14 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
   const auto passing = TRY(net::HttpClient::Create({.max_connections = kPassedConnections,
                                                     .receive_buffer_bytes = kPassedBufferBytes,
                                                     .user_agent = "hearth/" HEARTH_VERSION,
-                                                    .check_address = nullptr}));
-  plugin::FileProxy file_proxy({.files = files,
-                                .client = *passing,
-                                .timers = timers,
-                                .connect = [](const std::string& host, uint16_t port) {
-                                  return net::ConnectTcp(host, port, nullptr,
-                                                         kTunnelConnectTimeout);
-                                }});
+                                                    .check_address = check_address}));
+  plugin::FileProxy file_proxy(
+      {.files = files,
+       .client = *passing,
+       .timers = timers,
+       .connect = [&check_address](const std::string& host, uint16_t port) {
+         return net::ConnectTcp(host, port, check_address, kTunnelConnectTimeout);
+       }});
   std::optional<plugin::Takeover> takeover;
   if (containerd.client) {
     takeover.emplace(plugin::Takeover::Options{

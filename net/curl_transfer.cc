@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "net/proxy.h"
 
@@ -163,6 +164,8 @@ Status CurlTransfer::CheckProxiedHost() const {
   } else if (::inet_pton(AF_INET6, name.c_str(), &v6->sin6_addr) == 1) {
     address.ss_family = AF_INET6;
   }
+  // At the same place in both, and read there for a mere name too.
+  v4->sin_port = htons(static_cast<uint16_t>(std::atoi(origin_.port.c_str())));
   const Status allowed =
       options_->check_address(origin_.host, reinterpret_cast<const sockaddr&>(address));
   if (allowed.ok()) return OkStatus();

@@ -83,7 +83,8 @@ class HttpClient {
     std::string user_agent = "hearth";
     // Asked with each address before it is connected to, on every hop; an error refuses it. Null
     // allows all. `host` is the name from the URL. Where a proxy makes the connection, its own
-    // address is not asked for, and `address` is AF_UNSPEC unless `host` is an address itself.
+    // address is not asked for, and `address` is AF_UNSPEC, with the port at its place, unless
+    // `host` is an address itself.
     std::function<Status(const std::string& host, const sockaddr& address)> check_address;
   };
   static Result<std::unique_ptr<HttpClient>> Create(Options options);

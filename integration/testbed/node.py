@@ -42,6 +42,7 @@ class Node:
         lines = [
             f'root = "{self.root}"',
             f'run = "{self.run_folder}"',
+            'egress_allow = ["127.0.0.0/8", "::1/128"]',  # where every origin of the tests is
             "[containerd]",
             f'address = "{self.containerd_address}"',
             "[mirror]",
