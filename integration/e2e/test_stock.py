@@ -164,7 +164,7 @@ def test_nothing_outlives_the_test_bed(number):
     )
     *pids, folder = user.stdout.readline().split()
     user.send_signal(number)
-    user.communicate(timeout=20)
+    user.communicate(timeout=60)
     wait_for(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in pids), 10, "the end of all parts")
     if number == signal.SIGKILL:
         remove_folder(folder)
