@@ -58,6 +58,13 @@ constexpr std::array<std::pair<std::string_view, double>, 7> kTimeUnits = {{
 
 }  // namespace
 
+std::optional<uint64_t> ParseDecimal(std::string_view text) {
+  uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
 Result<uint64_t> ParseByteSize(std::string_view text) {
   const Status wrong =
       InvalidArgument("size \"" + std::string(text) + "\": want bytes such as 1048576 or 128MiB");

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,8 @@
 
 namespace hearth {
 
+// Digits and nothing else, as in a Content-Length; nullopt also for what 64 bits cannot hold.
+std::optional<uint64_t> ParseDecimal(std::string_view text);
 // "0", "1024", "128MiB", "1.5GB", "20 GiB": bytes. KB/MB/GB/TB are powers of 1000, KiB… of 1024.
 Result<uint64_t> ParseByteSize(std::string_view text);
 // "500ms", "5s", "10m", "24h", "7d", "1h30m", "0": Go's form plus days.

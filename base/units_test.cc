@@ -7,6 +7,14 @@ namespace {
 
 using std::chrono::nanoseconds;
 
+TEST(UnitsTest, DecimalIsDigitsAndNothingElse) {
+  EXPECT_EQ(ParseDecimal("0"), 0u);
+  EXPECT_EQ(ParseDecimal("18446744073709551615"), UINT64_MAX);
+  for (const char* bad : {"", "-1", "+1", " 1", "1 ", "0x1", "18446744073709551616"}) {
+    EXPECT_EQ(ParseDecimal(bad), std::nullopt) << bad;
+  }
+}
+
 TEST(UnitsTest, ByteSizes) {
   const std::pair<const char*, uint64_t> good[] = {
       {"0", 0},

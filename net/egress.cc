@@ -8,6 +8,8 @@
 #include <optional>
 #include <utility>
 
+#include "base/ascii.h"
+
 namespace hearth::net {
 
 namespace {
@@ -95,16 +97,9 @@ std::string ToText(const in6_addr& address) {
   return v4 ? whole.substr(mapped.size()) : whole;
 }
 
-std::string Lower(std::string text) {
-  for (char& c : text) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return text;
-}
-
 // Without brackets, zone and the root's dot, in lower case.
 std::string BareHost(const std::string& host) {
-  std::string bare = Lower(host);
+  std::string bare = AsciiLower(host);
   if (bare.size() > 2 && bare.front() == '[' && bare.back() == ']') {
     bare = bare.substr(1, bare.size() - 2);
   }

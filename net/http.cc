@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/units.h"
+
 namespace hearth::net {
 
 namespace {
@@ -67,6 +69,23 @@ void HttpHeaders::Set(std::string name, std::string value) {
 
 void HttpHeaders::Remove(std::string_view name) {
   std::erase_if(fields_, [&](const auto& field) { return EqualNames(field.first, name); });
+}
+
+std::optional<uint64_t> ContentLength(const HttpHeaders& headers) {
+  return ParseDecimal(headers.Get("Content-Length"));
+}
+
+std::optional<ContentRange> ContentRange::Parse(std::string_view text) {
+  if (!text.starts_with("bytes ")) return std::nullopt;
+  text.remove_prefix(6);
+  const size_t dash = text.find('-');
+  const size_t slash = text.find('/');
+  if (dash == std::string_view::npos || slash == std::string_view::npos || slash < dash) {
+    return std::nullopt;
+  }
+  const auto begin = ParseDecimal(text.substr(0, dash));
+  if (!begin) return std::nullopt;
+  return ContentRange{*begin, ParseDecimal(text.substr(slash + 1))};
 }
 
 Status HttpStatusError(int http_status, std::string message) {

@@ -1,6 +1,8 @@
 // Words of HTTP that client and server share: headers and status codes.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -31,6 +33,17 @@ class HttpHeaders {
 
  private:
   std::vector<std::pair<std::string, std::string>> fields_;
+};
+
+// The Content-Length, nullopt where there is none that can be read.
+std::optional<uint64_t> ContentLength(const HttpHeaders& headers);
+
+// A Content-Range: "bytes 5-9/10", or "bytes 5-9/*" without a total.
+struct ContentRange {
+  uint64_t begin_bytes = 0;
+  std::optional<uint64_t> total_bytes;
+
+  static std::optional<ContentRange> Parse(std::string_view text);
 };
 
 // 404 → kNotFound, 401 → kUnauthenticated, 403 → kPermissionDenied, 408/504 → kDeadlineExceeded,

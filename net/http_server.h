@@ -35,6 +35,9 @@ struct ServerRequest {
 
 // The next stretch of a body.
 struct BodyChunk {
+  // At most so much of a file at once: one sendfile keeps an I/O thread busy meanwhile.
+  static constexpr uint64_t kMaxFileBytes = 4 * 1024 * 1024;
+
   std::string data;                // sent as it is …
   std::shared_ptr<const Fd> file;  // … or, where set, `size_bytes` from `offset_bytes` of it
   uint64_t offset_bytes = 0;

@@ -22,6 +22,26 @@ TEST(HttpHeadersTest, NamesCompareWithoutCaseAndOrderIsKept) {
   EXPECT_EQ(headers.fields().size(), 1U);
 }
 
+TEST(HttpHeadersTest, ContentLengthIsANumberOrNone) {
+  EXPECT_EQ(ContentLength({{"content-length", "12"}}), 12u);
+  EXPECT_EQ(ContentLength({{"Content-Length", "12, 12"}}), std::nullopt);
+  EXPECT_EQ(ContentLength({}), std::nullopt);
+}
+
+TEST(HttpHeadersTest, ContentRangeSaysWhereItBeginsAndMaybeTheTotal) {
+  const auto whole = ContentRange::Parse("bytes 5-9/10");
+  ASSERT_TRUE(whole);
+  EXPECT_EQ(whole->begin_bytes, 5u);
+  EXPECT_EQ(whole->total_bytes, 10u);
+  const auto open = ContentRange::Parse("bytes 5-9/*");
+  ASSERT_TRUE(open);
+  EXPECT_EQ(open->total_bytes, std::nullopt);
+  for (const char* bad :
+       {"", "bytes */10", "bytes 5/10", "bytes -9/10", "items 5-9/10", "bytes 5/9-10"}) {
+    EXPECT_FALSE(ContentRange::Parse(bad)) << bad;
+  }
+}
+
 TEST(HttpStatusTest, CodesMapBothWays) {
   const std::pair<int, StatusCode> cases[] = {
       {400, StatusCode::kInvalidArgument},   {401, StatusCode::kUnauthenticated},

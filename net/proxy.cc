@@ -10,23 +10,11 @@
 #include <optional>
 #include <vector>
 
+#include "base/ascii.h"
+
 namespace hearth::net {
 
 namespace {
-
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
-}
-
-std::string_view Trim(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
 
 // 4 or 16 bytes, network order.
 std::optional<std::vector<uint8_t>> ParseAddress(std::string_view text) {
@@ -84,7 +72,7 @@ bool EntryMatches(std::string_view entry, const std::string& host, std::string_v
     entry = entry.substr(0, colon);
   }
   if (address) return ParseAddress(entry) == address;
-  const std::string name = Lower(entry);
+  const std::string name = AsciiLower(entry);
   if (name.empty()) return false;
   if (name.starts_with("*.")) return host.ends_with(name.substr(1));
   if (name.front() == '.') return host.ends_with(name);
@@ -93,7 +81,7 @@ bool EntryMatches(std::string_view entry, const std::string& host, std::string_v
 
 std::string Variable(const Environment& environment, const std::string& upper) {
   std::string value = environment(upper);
-  return value.empty() ? environment(Lower(upper)) : value;
+  return value.empty() ? environment(AsciiLower(upper)) : value;
 }
 
 }  // namespace
@@ -109,7 +97,7 @@ std::string ProxyFor(std::string_view scheme, std::string_view host, std::string
                      const Environment& environment) {
   std::string proxy = Variable(environment, scheme == "https" ? "HTTPS_PROXY" : "HTTP_PROXY");
   if (proxy.empty()) return "";
-  std::string name = Lower(host);
+  std::string name = AsciiLower(host);
   if (name.ends_with('.')) name.pop_back();
   if (IsLoopback(name)) return "";
   const std::string exempt = Variable(environment, "NO_PROXY");
@@ -117,7 +105,7 @@ std::string ProxyFor(std::string_view scheme, std::string_view host, std::string
   while (!rest.empty()) {
     const std::string_view entry = rest.substr(0, rest.find(','));
     rest.remove_prefix(std::min(entry.size() + 1, rest.size()));
-    if (!Trim(entry).empty() && EntryMatches(Trim(entry), name, port)) return "";
+    if (!TrimBlanks(entry).empty() && EntryMatches(TrimBlanks(entry), name, port)) return "";
   }
   return proxy;
 }

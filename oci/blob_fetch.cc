@@ -1,6 +1,5 @@
 // Registry::FetchBlob: one blob into a sink, over as many HTTP transfers as it takes.
 #include <algorithm>
-#include <charconv>
 #include <memory>
 #include <utility>
 
@@ -13,34 +12,6 @@ namespace hearth::oci {
 namespace {
 
 constexpr size_t kMaxErrorBodyBytes = 4096;
-
-std::optional<uint64_t> ParseNumber(std::string_view text) {
-  uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) {
-    return std::nullopt;
-  }
-  return number;
-}
-
-// "bytes 5-9/10"; the total is nullopt for "*".
-struct ContentRange {
-  uint64_t first = 0;
-  std::optional<uint64_t> total;
-};
-
-std::optional<ContentRange> ParseContentRange(std::string_view text) {
-  if (!text.starts_with("bytes ")) return std::nullopt;
-  text.remove_prefix(6);
-  const size_t dash = text.find('-');
-  const size_t slash = text.find('/');
-  if (dash == std::string_view::npos || slash == std::string_view::npos || slash < dash) {
-    return std::nullopt;
-  }
-  const auto first = ParseNumber(text.substr(0, dash));
-  if (!first) return std::nullopt;
-  return ContentRange{*first, ParseNumber(text.substr(slash + 1))};
-}
 
 std::string Bytes(uint64_t count) { return std::to_string(count) + " bytes"; }
 
@@ -64,17 +35,17 @@ class BlobTransfer final : public net::HttpTransferHandler {
     answer_.effective_url = head.effective_url;
     if (head.status == 200) {
       skip_ = progress_.position;
-      return Begin(ParseNumber(head.headers.Get("Content-Length")));
+      return Begin(net::ContentLength(head.headers));
     }
     if (head.status != 206) return OkStatus();
-    const auto range = ParseContentRange(head.headers.Get("Content-Range"));
-    if (!range || range->first > progress_.position) {
+    const auto range = net::ContentRange::Parse(head.headers.Get("Content-Range"));
+    if (!range || range->begin_bytes > progress_.position) {
       return Unavailable("HTTP 206 with the Content-Range \"" +
                          std::string(head.headers.Get("Content-Range").substr(0, 100)) +
                          "\", asked for bytes from " + std::to_string(progress_.position));
     }
-    skip_ = progress_.position - range->first;
-    return Begin(range->total);
+    skip_ = progress_.position - range->begin_bytes;
+    return Begin(range->total_bytes);
   }
 
   Result<Flow> OnData(std::string_view data) override {

@@ -2,6 +2,8 @@
 
 #include <optional>
 
+#include "base/ascii.h"
+
 namespace hearth::oci {
 
 namespace {
@@ -13,14 +15,6 @@ constexpr size_t kMaxParameters = 32;
 bool IsTokenChar(char c) {
   if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) return true;
   return std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
-}
-
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
 }
 
 // Reads `challenge = scheme [ 1*SP ( token68 / #( token "=" ( token / quoted ) ) ) ]`, lists of it.
@@ -40,11 +34,12 @@ class Scanner {
         if (!value) return;
         if (challenges.empty()) continue;
         auto& parameters = challenges.back().parameters;
-        if (parameters.size() < kMaxParameters) parameters.emplace(Lower(word), *std::move(value));
+        if (parameters.size() < kMaxParameters)
+          parameters.emplace(AsciiLower(word), *std::move(value));
         continue;
       }
       if (challenges.size() == kMaxChallenges) return;
-      challenges.push_back({Lower(word), {}});
+      challenges.push_back({AsciiLower(word), {}});
     }
   }
 

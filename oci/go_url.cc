@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/ascii.h"
+
 namespace hearth::oci {
 
 namespace {
@@ -154,14 +156,6 @@ bool ReadAuthority(std::string_view text, GoUrl& url) {
   return true;
 }
 
-std::string LowerAscii(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
-}
-
 }  // namespace
 
 Result<GoUrl> GoUrl::Parse(std::string_view text) {
@@ -179,7 +173,7 @@ Result<GoUrl> GoUrl::Parse(std::string_view text) {
   }
   const size_t scheme = SchemeLength(rest);
   if (scheme == std::string_view::npos) return Bad(text, "begins with a colon, not a scheme");
-  url.scheme = LowerAscii(rest.substr(0, scheme));
+  url.scheme = AsciiLower(rest.substr(0, scheme));
   if (scheme > 0) rest.remove_prefix(scheme + 1);
   if (rest.ends_with('?') && std::count(rest.begin(), rest.end(), '?') == 1) {
     url.force_query = true;

@@ -7,6 +7,8 @@
 #include <charconv>
 #include <utility>
 
+#include "base/ascii.h"
+
 namespace hearth::oci {
 
 namespace {
@@ -18,14 +20,6 @@ constexpr std::array<std::string_view, 19> kKnownArchitectures = {
     "386",   "amd64",   "arm",   "arm64",   "arm64be",  "armbe",  "loong64",
     "mips",  "mips64",  "ppc64", "ppc64le", "mips64le", "mipsle", "ppc",
     "riscv", "riscv64", "s390x", "sparc64", "wasm"};
-
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
-}
 
 template <size_t N>
 bool Contains(const std::array<std::string_view, N>& list, std::string_view word) {
@@ -99,12 +93,12 @@ constexpr int kOtherArchitecture = 1000;
 
 Platform Platform::Normalized() const {
   Platform platform = *this;
-  platform.os = Lower(os);
+  platform.os = AsciiLower(os);
   if (platform.os == "macos") platform.os = "darwin";
   std::string& architecture_name = platform.architecture;
   std::string& variant_name = platform.variant;
-  architecture_name = Lower(architecture);
-  variant_name = Lower(variant);
+  architecture_name = AsciiLower(architecture);
+  variant_name = AsciiLower(variant);
   if (architecture_name == "i386") {
     architecture_name = "386";
     variant_name.clear();

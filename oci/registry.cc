@@ -1,6 +1,5 @@
 #include "oci/registry.h"
 
-#include <charconv>
 #include <utility>
 
 #include "net/http.h"
@@ -32,16 +31,6 @@ std::optional<Digest> NamedDigest(const net::HttpHeaders& headers) {
   const auto digest = Digest::Parse(headers.Get("Docker-Content-Digest"));
   if (!digest.ok()) return std::nullopt;
   return digest.value();
-}
-
-std::optional<uint64_t> ContentLength(const net::HttpHeaders& headers) {
-  const std::string_view text = headers.Get("Content-Length");
-  uint64_t length = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), length);
-  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) {
-    return std::nullopt;
-  }
-  return length;
 }
 
 Outcome Done() { return {}; }
@@ -81,7 +70,7 @@ Result<ManifestAnswer> CheckManifest(net::HttpResponse answer, const Object& obj
 Result<std::optional<Descriptor>> DescriptorOf(const net::HttpHeaders& headers,
                                                const Object& object) {
   const auto named = NamedDigest(headers);
-  const auto size_bytes = ContentLength(headers);
+  const auto size_bytes = net::ContentLength(headers);
   const std::string media_type(WithoutParameters(headers.Get("Content-Type")));
   if (object.digest && named && *named != *object.digest) {
     return DataLoss("the registry says it is " + named->ToString());
@@ -178,7 +167,7 @@ Result<BlobHead> Registry::HeadBlob(const Access& access, const Digest& digest,
     auto answer = client_.Fetch(std::move(request), kMaxManifestBytes, stop);
     if (!answer.ok()) return NoAnswer(answer.status());
     if (answer->status != 200) return call.Failure(route, *answer);
-    head.size_bytes = ContentLength(answer->headers);
+    head.size_bytes = net::ContentLength(answer->headers);
     return Done();
   }));
   return head;

@@ -7,6 +7,8 @@
 #include <charconv>
 #include <optional>
 
+#include "base/ascii.h"
+
 namespace hearth::oci {
 
 namespace {
@@ -59,14 +61,6 @@ std::string Unescape(std::string_view text, bool plus_is_space) {
     }
   }
   return out;
-}
-
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
 }
 
 // The default port of a "special" scheme; nullopt for all others.
@@ -195,7 +189,7 @@ Result<std::string> NormalHost(std::string_view url, std::string_view text, bool
     return "[" + *address + "]";
   }
   constexpr std::string_view kForbidden = " #/<>?@[\\]^|:";
-  const std::string host = special ? Lower(Unescape(text, false)) : std::string(text);
+  const std::string host = special ? AsciiLower(Unescape(text, false)) : std::string(text);
   for (const char c : host) {
     const auto byte = static_cast<unsigned char>(c);
     if (special && byte > '~' && byte != 0x7f) {
@@ -242,10 +236,10 @@ Result<std::string> NormalAuthority(std::string_view url, std::string_view text,
   return out;
 }
 
-bool IsDot(std::string_view segment) { return segment == "." || Lower(segment) == "%2e"; }
+bool IsDot(std::string_view segment) { return segment == "." || AsciiLower(segment) == "%2e"; }
 
 bool IsDoubleDot(std::string_view segment) {
-  const std::string lower = Lower(segment);
+  const std::string lower = AsciiLower(segment);
   return lower == ".." || lower == ".%2e" || lower == "%2e." || lower == "%2e%2e";
 }
 
@@ -284,7 +278,7 @@ Result<WhatwgUrl> WhatwgUrl::Parse(std::string_view text) {
                    [](char c) { return IsAlpha(c) || IsDigit(c) || In("+-.", c); })) {
     return Bad(text, "has no scheme (expected http://… or https://…)");
   }
-  url.scheme = Lower(scheme);
+  url.scheme = AsciiLower(scheme);
   rest.remove_prefix(colon + 1);
   if (const size_t hash = rest.find('#'); hash != std::string_view::npos) {
     url.has_fragment = true;

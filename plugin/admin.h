@@ -15,10 +15,10 @@
 #include "base/thread.h"
 #include "base/timer.h"
 #include "net/http_server.h"
-#include "plugin/takeover.h"
 #include "plugin/explain.h"
 #include "plugin/file_cache.h"
 #include "plugin/preheat.h"
+#include "plugin/takeover.h"
 #include "store/store.h"
 
 namespace hearth::plugin {

@@ -6,13 +6,6 @@
 #include <utility>
 
 namespace hearth::plugin {
-namespace {
-
-// Bounds how long one sendfile keeps an I/O thread busy.
-constexpr uint64_t kMaxChunkBytes = 4 * 1024 * 1024;
-
-}  // namespace
-
 // One wait; the blob and the timer both hold it, and the first of them answers.
 struct BlobBody::Wait {
   std::atomic<bool> answered = false;
@@ -54,7 +47,7 @@ void BlobBody::Next(std::function<void(Result<net::BodyChunk>)> ready) {
     ready(std::move(nothing));
     return;
   }
-  const uint64_t size_bytes = std::min(Sendable(), kMaxChunkBytes);
+  const uint64_t size_bytes = std::min(Sendable(), net::BodyChunk::kMaxFileBytes);
   if (size_bytes == 0) {
     Await(std::chrono::milliseconds::max(),
           [self = shared_from_this(), ready = std::move(ready)](Status status) {

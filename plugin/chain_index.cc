@@ -8,6 +8,7 @@
 #include "oci/chain_id.h"
 #include "oci/config.h"
 #include "oci/reference.h"
+#include "plugin/document.h"
 
 namespace hearth::plugin {
 
@@ -70,7 +71,7 @@ void ChainIndex::OnManifest(const SeenManifest& seen) {
 
 void ChainIndex::OnCommitted(const std::string& ref, const Digest& digest, uint64_t size_bytes) {
   if (KindOfRef(ref) != "manifest" || size_bytes > oci::kMaxManifestBytes) return;
-  const auto bytes = ReadDocument(digest, oci::kMaxManifestBytes);
+  const auto bytes = Read(digest, oci::kMaxManifestBytes);
   if (bytes.ok()) AddManifest(digest, *bytes, "", nullptr, false);
 }
 
@@ -154,7 +155,7 @@ void ChainIndex::JoinPending() {
     }
   }
   for (const auto& [digest, manifest] : pending) {
-    const auto config = ReadDocument(manifest.config.digest, oci::kMaxConfigBytes);
+    const auto config = Read(manifest.config.digest, oci::kMaxConfigBytes);
     if (!config.ok()) continue;  // not here yet
     auto layers = JoinLayers(digest, manifest, *config);
     if (layers.ok()) KeepChains(*layers);
@@ -193,7 +194,7 @@ void ChainIndex::LoadFromDisk(const Digest& chain) {
   std::array<uint8_t, Digest::kBytes> raw{};
   std::copy(key->begin(), key->end(), raw.begin());
   const Digest manifest_digest(raw);
-  const auto bytes = ReadDocument(manifest_digest, oci::kMaxManifestBytes);
+  const auto bytes = Read(manifest_digest, oci::kMaxManifestBytes);
   if (!bytes.ok()) return;
   std::optional<oci::Access> origin;
   if (const auto source = options_.kv.Get(kv::Family::kSources, *key); source.ok()) {
@@ -254,16 +255,8 @@ void ChainIndex::Reject(const Digest& chain, const Digest& manifest) {
   rejected_[{chain, manifest}] = options_.clock.SteadyNow() + kRejectFor;
 }
 
-Result<std::string> ChainIndex::ReadDocument(const Digest& digest, uint64_t limit_bytes) const {
-  const auto blob = TRY(options_.blobs.Open(digest));
-  if (blob->size_bytes() > limit_bytes) {
-    return ResourceExhausted("document " + digest.ToString() + ": " +
-                             std::to_string(blob->size_bytes()) + " bytes");
-  }
-  std::string bytes(blob->size_bytes(), '\0');
-  const size_t got = TRY(ReadAt(blob->file()->get(), bytes, 0));
-  if (got != bytes.size()) return DataLoss("document " + digest.ToString() + ": file is short");
-  return bytes;
+Result<std::string> ChainIndex::Read(const Digest& digest, uint64_t limit_bytes) const {
+  return ReadDocument(*TRY(options_.blobs.Open(digest)), limit_bytes);
 }
 
 }  // namespace hearth::plugin

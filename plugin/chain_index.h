@@ -100,7 +100,7 @@ class ChainIndex final : public ContentObserver, public ManifestObserver {
   // containerd has the manifest by then, and does not send it a second time.
   void KeepChains(const ImageLayers& image);
   void LoadFromDisk(const Digest& chain);
-  Result<std::string> ReadDocument(const Digest& digest, uint64_t limit_bytes) const;
+  Result<std::string> Read(const Digest& digest, uint64_t limit_bytes) const;
 
   const Options options_;
   Mutex mutex_;

@@ -5,13 +5,6 @@
 #include <utility>
 
 namespace hearth::plugin {
-namespace {
-
-// Bounds how long one sendfile keeps an I/O thread busy.
-constexpr uint64_t kMaxChunkBytes = 4 * 1024 * 1024;
-
-}  // namespace
-
 // One wait; the file and the timer both hold it, and the first of them answers.
 struct FileBody::Wait {
   std::atomic<bool> answered = false;
@@ -46,7 +39,7 @@ void FileBody::Next(std::function<void(Result<net::BodyChunk>)> ready) {
     net::BodyChunk chunk;
     chunk.file = begun_.file;
     chunk.offset_bytes = cursor_bytes_;
-    chunk.size_bytes = std::min(end - cursor_bytes_, kMaxChunkBytes);
+    chunk.size_bytes = std::min(end - cursor_bytes_, net::BodyChunk::kMaxFileBytes);
     cursor_bytes_ += chunk.size_bytes;
     chunk.last =
         range_ ? cursor_bytes_ == range_->end_bytes : whole && cursor_bytes_ == now.present_bytes;

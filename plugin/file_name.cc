@@ -4,20 +4,13 @@
 #include <map>
 #include <set>
 
+#include "base/ascii.h"
 #include "oci/go_url.h"
 #include "oci/task_id.h"
 #include "oci/task_url.h"
 
 namespace hearth::plugin {
 namespace {
-
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
-}
 
 std::string_view WithoutFragment(std::string_view url) { return url.substr(0, url.find('#')); }
 
@@ -45,7 +38,7 @@ Result<oci::GoUrl> Normal(std::string_view text) {
   if (url.host.empty()) return InvalidArgument("a file's URL needs a host");
   url.has_user = false;
   url.user.clear();
-  url.host = Lower(url.host);
+  url.host = AsciiLower(url.host);
   const std::string_view default_port = url.scheme == "https" ? ":443" : ":80";
   if (url.host.ends_with(default_port)) url.host.resize(url.host.size() - default_port.size());
   if (url.path.empty()) url.path.push_back('/');
@@ -116,7 +109,7 @@ std::string WithoutSecrets(std::string_view url) {
 }
 
 bool IsFileUrl(std::string_view url) {
-  const std::string begin = Lower(url.substr(0, 8));
+  const std::string begin = AsciiLower(url.substr(0, 8));
   return begin.starts_with("http://") || begin == "https://";
 }
 

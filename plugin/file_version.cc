@@ -4,37 +4,11 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 #include "plugin/task_record.pb.h"
 
 namespace hearth::plugin {
 namespace {
-
-std::optional<uint64_t> ParseNumber(std::string_view text) {
-  uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-// "bytes 100-199/200" or "bytes 100-199/*".
-struct ContentRange {
-  uint64_t begin_bytes;
-  std::optional<uint64_t> total_bytes;
-};
-std::optional<ContentRange> ParseContentRange(std::string_view text) {
-  if (!text.starts_with("bytes ")) return std::nullopt;
-  text.remove_prefix(6);
-  const size_t dash = text.find('-');
-  const size_t slash = text.find('/');
-  if (dash == std::string_view::npos || slash == std::string_view::npos || slash < dash) {
-    return std::nullopt;
-  }
-  const auto begin = ParseNumber(text.substr(0, dash));
-  if (!begin) return std::nullopt;
-  return ContentRange{*begin, ParseNumber(text.substr(slash + 1))};
-}
 
 constexpr std::string_view kKeptHeaders[] = {
     "Content-Type",     "Content-Disposition", "Content-Encoding", "Content-Language",
@@ -121,11 +95,11 @@ FileVersion Decode(const record::Version& in) {
 Result<FileVersion> FileVersion::Of(const net::HttpResponseHead& head, uint64_t offset_bytes) {
   FileVersion version{.etag = std::string(head.headers.Get("ETag")),
                       .last_modified = std::string(head.headers.Get("Last-Modified")),
-                      .size_bytes = ParseNumber(head.headers.Get("Content-Length")),
+                      .size_bytes = net::ContentLength(head.headers),
                       .digest = AnnouncedDigest(head.headers),
                       .headers = KeptHeaders(head.headers)};
   if (head.status != 206) return version;
-  const auto range = ParseContentRange(head.headers.Get("Content-Range"));
+  const auto range = net::ContentRange::Parse(head.headers.Get("Content-Range"));
   if (!range || range->begin_bytes != offset_bytes) {
     return Unavailable("the server sent another part than the one that was asked for");
   }

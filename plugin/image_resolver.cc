@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "oci/media_type.h"
+#include "plugin/document.h"
 
 namespace hearth::plugin {
 
@@ -18,16 +19,7 @@ Result<T> OriginsFault(Result<T> answer) {
 }  // namespace
 
 Result<std::string> ImageResolver::Read(const Digest& digest, uint64_t limit_bytes) const {
-  const auto blob = TRY(blobs_.Open(digest));
-  if (blob->size_bytes() > limit_bytes) {
-    return ResourceExhausted("document " + digest.ToString() + ": " +
-                             std::to_string(blob->size_bytes()) + " bytes, at most " +
-                             std::to_string(limit_bytes) + " are read");
-  }
-  std::string bytes(blob->size_bytes(), '\0');
-  const size_t got = TRY(ReadAt(blob->file()->get(), bytes, 0));
-  if (got != bytes.size()) return DataLoss("document " + digest.ToString() + ": file is short");
-  return bytes;
+  return ReadDocument(*TRY(blobs_.Open(digest)), limit_bytes);
 }
 
 Status ImageResolver::Keep(const Digest& digest, const std::string& bytes, std::stop_token stop) {

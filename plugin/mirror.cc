@@ -1,6 +1,5 @@
 #include "plugin/mirror.h"
 
-#include <charconv>
 #include <utility>
 
 #include "base/log.h"
@@ -15,13 +14,6 @@ namespace {
 constexpr char kDigestHeader[] = "Docker-Content-Digest";
 
 std::string ETagOf(const Digest& digest) { return "\"" + digest.ToString() + "\""; }
-
-std::optional<uint64_t> ParseLength(std::string_view text) {
-  uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 bool Matches(std::string_view if_none_match, const Digest& digest) {
   return if_none_match == "*" || if_none_match.find(ETagOf(digest)) != std::string_view::npos;
@@ -121,7 +113,7 @@ net::ServerResponse Mirror::AnswerManifest(const Call& call, const net::HttpResp
   if (origin.status != 200) return answer;
   const auto named = Digest::Parse(origin.headers.Get(kDigestHeader));
   if (call.head()) {
-    const auto length = ParseLength(origin.headers.Get("Content-Length"));
+    const auto length = net::ContentLength(origin.headers);
     if (named.ok() && length) seen_.Add(call.access, *named, *length);
     return answer;
   }
@@ -226,7 +218,7 @@ std::optional<uint64_t> Mirror::BlobSize(const Call& call, Answer& refusal) {
   if (seen && access_.Allows(call.access)) return seen;
   const auto origin = AskOrigin(call);
   if (origin.ok() && origin->status == 200) {
-    const auto length = ParseLength(origin->headers.Get("Content-Length"));
+    const auto length = net::ContentLength(origin->headers);
     if (length) {
       seen_.Add(call.access, *call.path.digest, *length);
       return length;

@@ -1,6 +1,5 @@
 #include "plugin/mirror_answer.h"
 
-#include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -16,14 +15,6 @@ constexpr std::string_view kPassedHeaders[] = {"Content-Type",
                                                "OCI-Filters-Applied",
                                                "Warning",
                                                "WWW-Authenticate"};
-
-std::optional<uint64_t> ContentLength(const net::HttpHeaders& headers) {
-  const std::string_view text = headers.Get("Content-Length");
-  uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 int StatusForCaller(int status) {
   return status == 408 || status == 429 || status >= 500 ? 503 : status;
@@ -60,7 +51,7 @@ net::ServerResponse ForwardedAnswer(const net::HttpResponse& origin, bool head) 
     }
   }
   answer.body = origin.body;
-  if (head) answer.content_length = ContentLength(origin.headers);
+  if (head) answer.content_length = net::ContentLength(origin.headers);
   return answer;
 }
 

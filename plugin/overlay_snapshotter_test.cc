@@ -54,6 +54,16 @@ class OverlaySnapshotterTest : public ::testing::Test {
                          [promise](Mounted mounts) { promise->set_value(std::move(mounts)); });
     return promise->get_future();
   }
+  std::future<Result<Applied>> Apply(const ImageForTest& image, const std::vector<Mount>& mounts) {
+    auto promise = std::make_shared<std::promise<Result<Applied>>>();
+    snapshotter_.Apply(
+        {.media_type = std::string(oci::kOciLayer),
+         .digest = image.layer_digest(0).ToString(),
+         .size_bytes = 0,
+         .mounts = mounts},
+        {}, [promise](Result<Applied> applied) { promise->set_value(std::move(applied)); });
+    return promise->get_future();
+  }
   std::string NameOf(const Digest& chain, const std::string& parent) {
     const auto found = scratch_.store().snapshots().FindByRef(chain.ToString(), parent, "k8s.io/");
     EXPECT_TRUE(found.ok()) << found.status();
@@ -184,13 +194,7 @@ TEST_F(ImpatientSnapshotterTest, SlowLayerGetsMountsAndCommitTakesOurs) {
   ASSERT_TRUE(mounts.ok()) << mounts.status();
 
   // containerd asks to apply meanwhile: the answer waits for our own work.
-  std::promise<Result<Applied>> promise;
-  snapshotter_.Apply({.media_type = std::string(oci::kOciLayer),
-                      .digest = image.layer_digest(0).ToString(),
-                      .size_bytes = 0,
-                      .mounts = *mounts},
-                     {}, [&](Result<Applied> applied) { promise.set_value(std::move(applied)); });
-  auto applied = promise.get_future();
+  auto applied = Apply(image, *mounts);
   EXPECT_EQ(applied.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
   ASSERT_TRUE(grown->blob->Write(0, image.layers[0]).ok());
   const auto answer = applied.get();
@@ -214,14 +218,9 @@ TEST_F(ImpatientSnapshotterTest, LayerThatWentDuringARestartMakesNoEmptySnapshot
   ASSERT_TRUE(grown.ok() && grown->writer);
   const auto mounts = Prepare(Request("1/extract", "", image.chain(0))).get();
   ASSERT_TRUE(mounts.ok()) << mounts.status();
-  std::promise<Result<Applied>> promise;
-  snapshotter_.Apply({.media_type = std::string(oci::kOciLayer),
-                      .digest = image.layer_digest(0).ToString(),
-                      .size_bytes = 0,
-                      .mounts = *mounts},
-                     {}, [&](Result<Applied> applied) { promise.set_value(std::move(applied)); });
+  auto applied = Apply(image, *mounts);
   ASSERT_TRUE(grown->blob->Write(0, image.layers[0]).ok());
-  ASSERT_TRUE(promise.get_future().get().ok());
+  ASSERT_TRUE(applied.get().ok());
 
   OverlaySnapshotter restarted(
       {.store = scratch_.store(), .workers = workers_, .unpackers = workers_, .timers = timers_});
@@ -236,13 +235,7 @@ TEST_F(ImpatientSnapshotterTest, ApplyUnpacksWhatNobodyPulls) {
   scratch_.Keep(image.layers[0]);
   const auto mounts = Prepare(Request("1/extract", "", std::nullopt)).get();
   ASSERT_TRUE(mounts.ok());
-  std::promise<Result<Applied>> promise;
-  snapshotter_.Apply({.media_type = std::string(oci::kOciLayer),
-                      .digest = image.layer_digest(0).ToString(),
-                      .size_bytes = 0,
-                      .mounts = *mounts},
-                     {}, [&](Result<Applied> applied) { promise.set_value(std::move(applied)); });
-  const auto answer = promise.get_future().get();
+  const auto answer = Apply(image, *mounts).get();
   ASSERT_TRUE(answer.ok()) << answer.status();
   EXPECT_EQ(Slurp((*mounts)[0].source + "/file"), "one");
 }

@@ -1,6 +1,5 @@
 #include "plugin/pass_through.h"
 
-#include <charconv>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -11,13 +10,6 @@
 
 namespace hearth::plugin {
 namespace {
-
-std::optional<uint64_t> ParseLength(std::string_view text) {
-  uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 // Between the transfer, which brings bytes, and the session, which asks for them.
 class Relay final : public net::HttpTransferHandler, public std::enable_shared_from_this<Relay> {
@@ -41,7 +33,7 @@ class Relay final : public net::HttpTransferHandler, public std::enable_shared_f
     net::ServerResponse answer;
     answer.status = head.status;
     answer.headers = ReturnedHeaders(head.headers, via_);
-    answer.content_length = ParseLength(head.headers.Get("Content-Length"));
+    answer.content_length = net::ContentLength(head.headers);
     const bool bodiless = head_only_ || head.status == 204 || head.status == 304;
     if (!bodiless) {
       answer.body = std::shared_ptr<net::BodySource>(std::make_shared<Handle>(shared_from_this()));

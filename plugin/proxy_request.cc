@@ -4,6 +4,7 @@
 #include <charconv>
 #include <vector>
 
+#include "base/ascii.h"
 #include "base/units.h"
 #include "oci/task_url.h"
 
@@ -16,20 +17,6 @@ constexpr uint64_t kMinPieceLength = 4ull << 20;
 constexpr uint64_t kMaxPieceLength = 1024ull << 20;
 constexpr size_t kMaxLabelBytes = 1024;
 constexpr uint64_t kMaxPriority = 6;
-
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
-}
-
-std::string_view Trim(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
 
 // "host:port", "[v6]:port"; `default_port` 0 = it must be said.
 Status ReadAuthority(std::string_view authority, uint16_t default_port, ProxyTarget& out) {
@@ -58,7 +45,7 @@ Status ReadAuthority(std::string_view authority, uint16_t default_port, ProxyTar
     if (!good) return bad;
   }
   if (host.empty()) return bad;
-  out.host = Lower(host);
+  out.host = AsciiLower(host);
   out.port = default_port;
   if (!port.empty()) {
     const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), out.port);
@@ -79,7 +66,7 @@ Status ReadUrl(std::string_view scheme, std::string_view rest, ProxyTarget& out)
     return static_cast<unsigned char>(c) > ' ' && c != '\x7f';
   });
   if (!printable) return InvalidArgument("the URL has blanks or control characters in it");
-  out.url = std::string(scheme) + "://" + Lower(authority);
+  out.url = std::string(scheme) + "://" + AsciiLower(authority);
   if (!tail.starts_with('/')) out.url += '/';
   out.url += tail;
   if (out.url.size() <= ProxyTarget::kMaxUrlBytes) return OkStatus();
@@ -88,30 +75,26 @@ Status ReadUrl(std::string_view scheme, std::string_view rest, ProxyTarget& out)
 }
 
 Result<bool> ParseBool(std::string_view text) {
-  const std::string word = Lower(Trim(text));
+  const std::string word = AsciiLower(TrimBlanks(text));
   if (word == "true" || word == "1") return true;
   if (word == "false" || word == "0" || word.empty()) return false;
   return InvalidArgument("must be true or false");
 }
 
 Result<std::string> ParseLabel(std::string_view text) {
-  if (text.size() <= kMaxLabelBytes) return std::string(Trim(text));
+  if (text.size() <= kMaxLabelBytes) return std::string(TrimBlanks(text));
   return InvalidArgument("longer than " + std::to_string(kMaxLabelBytes) + " bytes");
 }
 
 Result<uint64_t> ParsePieceLength(std::string_view text) {
-  const uint64_t bytes = TRY(ParseByteSize(Trim(text)));
+  const uint64_t bytes = TRY(ParseByteSize(TrimBlanks(text)));
   if (bytes >= kMinPieceLength && bytes <= kMaxPieceLength) return bytes;
   return InvalidArgument("must be 4MiB to 1024MiB");
 }
 
 Status CheckPriority(std::string_view text) {
-  text = Trim(text);
-  uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error == std::errc() && end == text.data() + text.size() && value <= kMaxPriority) {
-    return OkStatus();
-  }
+  const auto priority = ParseDecimal(TrimBlanks(text));
+  if (priority && *priority <= kMaxPriority) return OkStatus();
   return InvalidArgument("must be 0 to 6");
 }
 
@@ -126,7 +109,7 @@ Status Take(const std::string& name, std::string_view value, DragonflyHeaders& o
   } else if (name == "filtered-query-params" || name == "filter") {
     const char separator = name == "filter" ? '&' : ',';
     out.labels.filter = oci::ParseFilteredQueryParams(TRY(ParseLabel(value)), separator);
-    for (std::string& parameter : *out.labels.filter) parameter = Trim(parameter);
+    for (std::string& parameter : *out.labels.filter) parameter = TrimBlanks(parameter);
   } else if (name == "piece-length") {
     out.labels.piece_length = TRY(ParsePieceLength(value));
   } else if (name == "priority") {
@@ -172,7 +155,7 @@ std::vector<std::string> ConnectionTokens(const net::HttpHeaders& headers) {
     while (!value.empty()) {
       const std::string_view token = value.substr(0, value.find(','));
       value.remove_prefix(std::min(value.size(), token.size() + 1));
-      tokens.push_back(Lower(Trim(token)));
+      tokens.push_back(AsciiLower(TrimBlanks(token)));
     }
   }
   return tokens;
@@ -182,7 +165,7 @@ net::HttpHeaders EndToEnd(const net::HttpHeaders& headers) {
   const std::vector<std::string> tokens = ConnectionTokens(headers);
   net::HttpHeaders out;
   for (const auto& [name, value] : headers.fields()) {
-    const std::string lower = Lower(name);
+    const std::string lower = AsciiLower(name);
     if (IsHopByHop(lower) || std::find(tokens.begin(), tokens.end(), lower) != tokens.end()) {
       continue;
     }
@@ -218,7 +201,7 @@ Result<ProxyTarget> ProxyTarget::Parse(std::string_view method, std::string_view
   }
   const size_t end = target.find("://");
   if (target.starts_with('/') || end == std::string_view::npos) return out;
-  const std::string scheme = Lower(target.substr(0, end));
+  const std::string scheme = AsciiLower(target.substr(0, end));
   if (scheme != "http" && scheme != "https") {
     return InvalidArgument("the proxy takes http and https URLs only");
   }
@@ -230,7 +213,7 @@ Result<ProxyTarget> ProxyTarget::Parse(std::string_view method, std::string_view
 Result<DragonflyHeaders> DragonflyHeaders::Parse(const net::HttpHeaders& headers) {
   DragonflyHeaders out;
   for (const auto& [name, value] : headers.fields()) {
-    const std::string lower = Lower(name);
+    const std::string lower = AsciiLower(name);
     if (!lower.starts_with(kDragonfly)) continue;
     TRY_STATUS(Take(lower.substr(kDragonfly.size()), value, out).Annotate(name));
   }
@@ -241,7 +224,7 @@ net::HttpHeaders ForwardedHeaders(const net::HttpHeaders& headers, std::string_v
   net::HttpHeaders out;
   const net::HttpHeaders kept = EndToEnd(headers);
   for (const auto& [name, value] : kept.fields()) {
-    const std::string lower = Lower(name);
+    const std::string lower = AsciiLower(name);
     if (lower.starts_with(kDragonfly) || lower == "host" || lower == "content-length" ||
         lower == "expect") {
       continue;
@@ -261,12 +244,12 @@ net::HttpHeaders ReturnedHeaders(const net::HttpHeaders& headers, std::string_vi
 bool HasPassed(const net::HttpHeaders& headers, std::string_view via) {
   for (std::string_view value : headers.GetAll("Via")) {
     while (!value.empty()) {
-      const std::string_view hop = Trim(value.substr(0, value.find(',')));
+      const std::string_view hop = TrimBlanks(value.substr(0, value.find(',')));
       value.remove_prefix(std::min(value.size(), value.find(',') == std::string_view::npos
                                                      ? value.size()
                                                      : value.find(',') + 1));
       const size_t blank = hop.find(' ');
-      if (blank != std::string_view::npos && Trim(hop.substr(blank)) == via) return true;
+      if (blank != std::string_view::npos && TrimBlanks(hop.substr(blank)) == via) return true;
     }
   }
   return false;

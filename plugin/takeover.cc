@@ -16,6 +16,7 @@
 #include "oci/manifest.h"
 #include "oci/media_type.h"
 #include "oci/platform.h"
+#include "plugin/document.h"
 
 namespace hearth::plugin {
 
@@ -266,14 +267,7 @@ Status Takeover::Register(const std::string& ns, const ImageLayers& image,
 Result<std::string> Takeover::Read(const Digest& digest, uint64_t limit_bytes) const {
   const auto blob = TRY(options_.store.blobs().Open(digest).Annotate(
       "document " + digest.ToString() + ", which is not in the content store (pull it again)"));
-  if (blob->size_bytes() > limit_bytes) {
-    return ResourceExhausted("document " + digest.ToString() + ": " +
-                             std::to_string(blob->size_bytes()) + " bytes");
-  }
-  std::string bytes(blob->size_bytes(), '\0');
-  const size_t got = TRY(ReadAt(blob->file()->get(), bytes, 0));
-  if (got != bytes.size()) return DataLoss("document " + digest.ToString() + ": file is short");
-  return bytes;
+  return ReadDocument(*blob, limit_bytes);
 }
 
 }  // namespace hearth::plugin

@@ -10,6 +10,8 @@ import ssl
 import threading
 import time
 
+from .http_server import HttpServer
+
 CHUNK = 64 << 10
 _BLOB = re.compile(r"^/v2/(.+)/blobs/(sha256:[0-9a-f]{64})(\?|$)")
 
@@ -52,15 +54,6 @@ class _Stop(Exception):
     """The connection is to be closed now."""
 
 
-class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def handle_error(self, request, client_address):
-        pass  # clients that go away are part of the tests
-
-
 class Front:
     """Stands before a Registry, on its own port. Plain HTTP to the clients."""
 
@@ -77,7 +70,7 @@ class Front:
         class Handler(_Handler):
             owner = front
 
-        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server = HttpServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.address}"

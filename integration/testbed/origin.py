@@ -12,6 +12,8 @@ import threading
 import time
 import urllib.parse
 
+from .http_server import HttpServer
+
 CHUNK = 64 << 10
 MTIME = 1_700_000_000
 
@@ -38,15 +40,6 @@ class Asked:
     sent: int = 0  # bytes of body
 
 
-class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def handle_error(self, request, client_address):
-        pass  # clients that go away are part of the tests
-
-
 class Origin:
     """A signature is good when it is that of path and Expires (sign()); Expires must not be over."""
 
@@ -63,7 +56,7 @@ class Origin:
         class Handler(_Handler):
             owner = origin
 
-        self._server = _Server(("127.0.0.1", port), Handler)
+        self._server = HttpServer(("127.0.0.1", port), Handler)
         if tls:
             self.ca_file = folder / "origin-ca.pem"
             key = folder / "origin-key.pem"
