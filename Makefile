@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help deps configure build demo test unit asan conformance e2e nightly bench format tidy clean
+.PHONY: help deps configure build package demo demo-swarm test unit asan conformance e2e nightly bench bench-swarm format tidy clean
 
 JOBS ?= $(shell nproc)
 PYTHON ?= /usr/bin/python3
@@ -17,11 +17,14 @@ PYTEST := $(AS_ROOT) $(PYTHON) -m pytest -p no:cacheprovider -ra
 help:
 	@echo "make deps     packages, Go and containerd for build and test (Debian 12 or 13; quick when all is there)"
 	@echo "make build    build/bin/hearth"
+	@echo "make package  a Debian package in build/packages, for this machine's release (RELEASE=trixie: for that one)"
 	@echo "make demo     preheat an image and see containerd pull it for free (IMAGE=… takes a public one)"
+	@echo "make demo-swarm  four nodes preheat one image at once and feed each other (NODES, MBIT, MIB)"
 	@echo "make test     all that a change must pass: unit, asan, conformance, end to end"
 	@echo "make nightly  the above, tsan and clang builds, containerd 1.6 and 1.7, and the slow tests"
 	@echo "make bench    stock containerd and Hearth side by side; results in docs/benchmarks"
-	@echo "make format   clang-format on all sources          make tidy   the rules that a script can check"
+	@echo "make bench-swarm  nodes that feed each other, against the goals; results in docs/benchmarks"
+	@echo "make format   clang-format on all sources          make tidy   what scripts and clang-tidy can check (ALL=1: all)"
 
 deps:
 	@$(STAGE) "deps" deploy/deps.sh
@@ -38,8 +41,14 @@ build-release: | build/.made
 build/.made:
 	@mkdir -p build && touch $@
 
+package:
+	@$(STAGE) "package" $(if $(RELEASE),$(AS_ROOT)) deploy/debian/package $(RELEASE)
+
 demo: deps build
 	@$(AS_ROOT) $(PYTHON) -m integration.demo
+
+demo-swarm: build
+	@$(AS_ROOT) $(PYTHON) -m integration.demo_swarm
 
 test: unit asan conformance e2e
 
@@ -50,6 +59,8 @@ asan:
 	@$(STAGE) "asan build" $(MAKE) --no-print-directory sanitizer-build PRESET=asan
 	@$(STAGE) "asan unit tests" env ASAN_OPTIONS=detect_stack_use_after_return=1 \
 	  ctest --test-dir build-asan -j $(JOBS) --output-on-failure --no-tests=error -E '^tidy$$'
+	@$(STAGE) "asan end to end" env HEARTH_BINARY=$(CURDIR)/build-asan/bin/hearth \
+	  $(PYTEST) integration/e2e/test_sanitized.py
 
 .PHONY: sanitizer-build
 sanitizer-build:
@@ -70,16 +81,24 @@ nightly: deps test
 	  GTEST_FILTER='-ContentServiceTest.*' \
 	  ctest --test-dir build-tsan -j $(JOBS) --output-on-failure --no-tests=error -E '^tidy$$'
 	@$(STAGE) "clang build" $(MAKE) --no-print-directory sanitizer-build PRESET=clang
+	@$(STAGE) "1,000 random swarms" env HEARTH_SIM_SEEDS=1000 \
+	  build/bin/sim_test --gtest_brief=1 --gtest_filter='*RandomSeeds'
 	@$(STAGE) "slow end to end" $(PYTEST) -m slow integration/e2e
 
 bench: deps build
 	@$(AS_ROOT) $(PYTHON) -m integration.bench.pull
 
+bench-swarm: deps build
+	@$(AS_ROOT) $(PYTHON) -m integration.bench.swarm
+
 format:
 	@git ls-files '*.h' '*.cc' | xargs -r clang-format -i
 
+# clang-tidy: what changed since BASE, or all with ALL=1.
+BASE ?= origin/main
 tidy:
 	@$(PYTHON) cmake/tidy.py
+	@nice -n 19 $(PYTHON) cmake/clang_tidy.py $(if $(ALL),--all,$(BASE))
 
 clean:
 	rm -rf build/bin build-asan build-tsan build-clang

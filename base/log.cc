@@ -4,8 +4,9 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <memory>
+
+#include "base/log_line.h"
 
 namespace hearth {
 
@@ -28,24 +29,6 @@ spdlog::logger& Logger() {
   return *logger;
 }
 
-void AppendJsonString(std::string& out, std::string_view text) {
-  out += '"';
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (byte < 0x20 || byte == 0x7f) {
-      char escape[8];
-      std::snprintf(escape, sizeof(escape), "\\u%04x", byte);
-      out += escape;
-    } else {
-      out += c;
-    }
-  }
-  out += '"';
-}
-
 spdlog::level::level_enum ToSpdlog(LogLevel level) {
   switch (level) {
     case LogLevel::kDebug:
@@ -62,33 +45,12 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
 
 }  // namespace
 
+bool LogEnabled(LogLevel level) { return Logger().should_log(ToSpdlog(level)); }
+
 void Log(LogLevel level, std::string_view message, LogFields fields) {
-  auto& logger = Logger();
-  if (!logger.should_log(ToSpdlog(level))) return;
-  std::string line;
-  if (ToTerminal()) {
-    line = message;
-    for (const auto& [key, value] : fields) {
-      line += ' ';
-      line += key;
-      line += '=';
-      line += value.text();
-    }
-  } else {
-    line = "\"message\":";
-    AppendJsonString(line, message);
-    for (const auto& [key, value] : fields) {
-      line += ',';
-      AppendJsonString(line, key);
-      line += ':';
-      if (value.quoted()) {
-        AppendJsonString(line, value.text());
-      } else {
-        line += value.text();
-      }
-    }
-  }
-  logger.log(ToSpdlog(level), "{}", line);
+  if (!LogEnabled(level)) return;
+  Logger().log(ToSpdlog(level), "{}",
+               ToTerminal() ? LogTextLine(message, fields) : LogJsonMembers(message, fields));
 }
 
 void SetLogLevel(LogLevel level) { Logger().set_level(ToSpdlog(level)); }

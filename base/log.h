@@ -1,9 +1,12 @@
 // Logging: one line per event, to stderr. JSON when stderr is not a terminal, else readable text.
 //
 // Any thread. `LOG_INFO("blob committed", {{"digest", d.ToString()}, {"size_bytes", n}})`.
-// Secrets never go in: pass them as Secret<T>, which prints as ***.
+// The fields of an event that is not shown are not evaluated. Strangers' bytes may go in:
+// log_line.h escapes and cuts them. Secrets never go in: pass them as Secret<T>, which prints as
+// ***.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
@@ -24,7 +27,8 @@ class LogValue {
   LogValue(const char* text) : LogValue(std::string_view(text)) {}         // NOLINT: implicit
   LogValue(const Status& status) : LogValue(status.ToString()) {}          // NOLINT: implicit
   LogValue(bool value) : text_(value ? "true" : "false") {}                // NOLINT: implicit
-  LogValue(double value) : text_(std::to_string(value)) {}                 // NOLINT: implicit
+  LogValue(double value)                                                   // NOLINT: implicit
+      : text_(std::to_string(value)), quoted_(!std::isfinite(value)) {}    // JSON has no NaN
   template <typename T>
   requires std::is_integral_v<T> LogValue(T value)
       : text_(std::to_string(value)) {}  // NOLINT: implicit
@@ -39,7 +43,9 @@ class LogValue {
 
 using LogFields = std::initializer_list<std::pair<std::string_view, LogValue>>;
 
+// Use the macros below.
 void Log(LogLevel level, std::string_view message, LogFields fields = {});
+bool LogEnabled(LogLevel level);
 // Events below `level` are dropped; the start value is kInfo.
 void SetLogLevel(LogLevel level);
 // "debug", "info", "warning", "error".
@@ -61,7 +67,9 @@ class Secret {
 
 }  // namespace hearth
 
-#define LOG_DEBUG(...) ::hearth::Log(::hearth::LogLevel::kDebug, __VA_ARGS__)
-#define LOG_INFO(...) ::hearth::Log(::hearth::LogLevel::kInfo, __VA_ARGS__)
-#define LOG_WARNING(...) ::hearth::Log(::hearth::LogLevel::kWarning, __VA_ARGS__)
-#define LOG_ERROR(...) ::hearth::Log(::hearth::LogLevel::kError, __VA_ARGS__)
+#define HEARTH_LOG(level, ...) \
+  (::hearth::LogEnabled(level) ? ::hearth::Log(level, __VA_ARGS__) : static_cast<void>(0))
+#define LOG_DEBUG(...) HEARTH_LOG(::hearth::LogLevel::kDebug, __VA_ARGS__)
+#define LOG_INFO(...) HEARTH_LOG(::hearth::LogLevel::kInfo, __VA_ARGS__)
+#define LOG_WARNING(...) HEARTH_LOG(::hearth::LogLevel::kWarning, __VA_ARGS__)
+#define LOG_ERROR(...) HEARTH_LOG(::hearth::LogLevel::kError, __VA_ARGS__)

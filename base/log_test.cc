@@ -42,6 +42,21 @@ TEST(LogTest, LevelFilters) {
   SetLogLevel(LogLevel::kInfo);
 }
 
+TEST(LogTest, FieldsOfAHiddenEventAreNotEvaluated) {
+  int evaluated = 0;
+  const auto field = [&evaluated] { return ++evaluated; };
+  EXPECT_EQ(Logged([&] { LOG_DEBUG("hidden", {{"n", field()}}); }), "");
+  EXPECT_EQ(evaluated, 0);
+  SetLogLevel(LogLevel::kDebug);
+  EXPECT_NE(Logged([&] {
+              LOG_DEBUG("shown", {{"n", field()}});
+              LOG_WARNING("flush");
+            }),
+            "");
+  EXPECT_EQ(evaluated, 1);
+  SetLogLevel(LogLevel::kInfo);
+}
+
 TEST(LogTest, LevelNames) {
   EXPECT_EQ(ParseLogLevel("debug").value(), LogLevel::kDebug);
   EXPECT_EQ(ParseLogLevel("error").value(), LogLevel::kError);

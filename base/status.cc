@@ -129,7 +129,9 @@ StatusCode CodeOfErrno(int error_number) {
 }  // namespace
 
 Status ErrnoStatus(int error_number, std::string_view what) {
-  return {CodeOfErrno(error_number), std::string(what) + ": " + ::strerror(error_number)};
+  char buffer[128];  // strerror()'s own is shared by all threads
+  const char* const text = ::strerror_r(error_number, buffer, sizeof(buffer));
+  return {CodeOfErrno(error_number), std::string(what) + ": " + text};
 }
 
 void CheckFailed(const char* file, int line, const char* what) {

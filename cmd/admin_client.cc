@@ -65,6 +65,8 @@ class Answer final : public net::HttpTransferHandler {
   Status Outcome() {
     MutexLock lock(mutex_);
     while (!done_) changed_.Wait(mutex_);
+    // A node that stays silent is as good as none.
+    if (done_->code() == StatusCode::kDeadlineExceeded) return Unavailable(done_->message());
     if (!done_->ok()) return *done_;
     if (http_status_ >= 300) return ErrorFromAnswer(http_status_, error_body_);
     return OkStatus();

@@ -1,15 +1,15 @@
-// hearth adopt: copy while the built-in store serves, restart containerd, copy the rest, register.
+// hearth adopt: copy while the built-in store serves, stop new pulls, copy the rest, restart
+// containerd, register.
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "base/units.h"
 #include "cmd/admin_client.h"
 #include "cmd/commands.h"
 #include "cmd/ctr.h"
+#include "cmd/image_move.h"
 #include "cmd/interrupt.h"
-#include "cmd/subprocess.h"
-#include "plugin/installer.h"
+#include "cmd/pull_stop.h"
 #include "plugin/toml_edit.h"
 
 namespace hearth::cmd {
@@ -18,36 +18,18 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::chrono::seconds kDumpLimit{30};
-constexpr std::chrono::seconds kRestartLimit{300};
-constexpr std::chrono::seconds kLoadLimit{60};  // until a restarted containerd has its plugins
-constexpr std::chrono::milliseconds kAskAgain{200};
-constexpr const char* kDefaultContainerdRoot = "/var/lib/containerd";
-constexpr const char* kContentDirectory = "/io.containerd.content.v1.content";
-
-// What the phases did, for the report.
-struct Work {
-  json images = json::array();  // of the last phase
-  uint64_t blobs = 0;
-  uint64_t bytes = 0;
-  size_t failed = 0;  // images
-  bool restarted = false;
-};
+// The store's directory for ingests is made anew at most once.
+constexpr int kMaxHolds = 3;
 
 // Where the built-in store lies. kFailedPrecondition: containerd's files do not name our proxies.
 Result<std::string> ContentRoot() {
-  const auto dump = TRY(RunProgram(
-      {"containerd", "--config", plugin::kContainerdConfigFile, "config", "dump"}, kDumpLimit));
-  if (dump.exit_code != 0) {
-    return FailedPrecondition("containerd cannot read its configuration: " + dump.err);
-  }
+  const std::string dump = TRY(DumpContainerdConfig());
   for (const char* id : {"hearth-content", "hearth"}) {
-    if (TRY(plugin::TomlText(dump.out, {"proxy_plugins", id, "address"}))) continue;
+    if (TRY(plugin::TomlText(dump, {"proxy_plugins", id, "address"}))) continue;
     return FailedPrecondition("containerd's configuration has no [proxy_plugins." +
                               std::string(id) + "] (run: hearth install)");
   }
-  const auto root = TRY(plugin::TomlText(dump.out, {"root"}));
-  return (root && !root->empty() ? *root : kDefaultContainerdRoot) + kContentDirectory;
+  return BuiltInContentRoot(dump);
 }
 
 class Adopt {
@@ -57,7 +39,7 @@ class Adopt {
       : common_(common),
         args_(args),
         ctr_(config.containerd.address),
-        node_(node),
+        move_(node, "/v1/adopt", !common.json && !common.quiet, interrupt),
         interrupt_(interrupt) {}
 
   Result<int> Run() {
@@ -66,104 +48,56 @@ class Adopt {
       TRY_STATUS(Phase("plan", root));
       return Report();
     }
+    PullStop pulls(root);
     TRY_STATUS(Phase("copy", root));
     // A run that was cut short after the restart need not do it again.
-    if (!Loaded()) TRY_STATUS(Restart());
+    const auto loaded = SnapshotterLoaded(ctr_);
+    if (!loaded.ok() || !*loaded) TRY_STATUS(Switch(root, pulls));
     TRY_STATUS(Phase("finish", root));
     return Report();
   }
 
  private:
-  void Say(const std::string& line) const {
-    if (!common_.json && !common_.quiet) std::cout << line << std::endl;
+  // From the last copy on, no image can come in that only the built-in store has.
+  Status Switch(const std::string& root, PullStop& pulls) {
+    for (int turn = 0; turn < kMaxHolds && TRY(pulls.Hold()); ++turn) {
+      TRY_STATUS(Phase("copy", root));
+    }
+    move_.Say("restarting containerd: " + args_.restart);
+    TRY_STATUS(RestartContainerd(args_.restart, ctr_, true, interrupt_));
+    restarted_ = true;
+    return OkStatus();
   }
 
   Status Phase(const std::string& phase, const std::string& root) {
-    work_.images = json::array();
-    bool done = false;
-    TRY_STATUS(node_.Stream(
-        "/v1/adopt", json({{"content_root", root}, {"phase", phase}}).dump(),
-        [&](std::string_view line) { return Take(line, done); }, interrupt_.token()));
-    if (!done) return Unavailable("the node ended its answer early (see its log)");
-    return OkStatus();
-  }
-
-  Status Take(std::string_view line, bool& done) {
-    const json event = json::parse(line, nullptr, false);
-    if (!event.is_object()) return Internal("not an event: " + std::string(line));
-    const std::string kind = event.value("event", "");
-    if (kind == "failed") return FailedPrecondition(event.value("message", ""));
-    if (kind == "image") {
-      const std::string reason = event.value("reason", "");
-      Say(event.value("namespace", "") + " " + event.value("name", "") + ": " +
-          event.value("state", "") + (reason.empty() ? "" : ": " + reason));
-      work_.images.push_back(event);
-    }
-    if (kind == "blob" && args_.dry_run) {
-      Say(event.value("digest", "") + " " + FormatByteSize(event.value("size_bytes", uint64_t{0})));
-    }
-    if (kind == "done") {
-      done = true;
-      work_.blobs += event.value("blobs", uint64_t{0});
-      work_.bytes += event.value("bytes", uint64_t{0});
-      work_.failed = event.value("failed", size_t{0});
-    }
-    return OkStatus();
-  }
-
-  bool Loaded() const {
-    const auto plugins = ctr_.Plugins();
-    if (!plugins.ok()) return false;
-    for (const ContainerdPlugin& plugin : *plugins) {
-      if (plugin.type == "io.containerd.snapshotter.v1" && plugin.id == "hearth") return true;
-    }
-    return false;
-  }
-
-  Status Restart() {
-    Say("restarting containerd: " + args_.restart);
-    const auto result = TRY(RunProgram({"/bin/sh", "-c", args_.restart}, kRestartLimit));
-    if (result.exit_code != 0) {
-      return FailedPrecondition("\"" + args_.restart + "\" ended with " +
-                                std::to_string(result.exit_code) + ": " + result.err +
-                                " (restart containerd by hand, then run hearth adopt again)");
-    }
-    work_.restarted = true;
-    const auto until = std::chrono::steady_clock::now() + kLoadLimit;
-    while (!Loaded()) {
-      if (interrupt_.happened()) return Cancelled("adoption");
-      if (std::chrono::steady_clock::now() >= until) {
-        return Unavailable("containerd has no snapshotter hearth " +
-                           std::to_string(kLoadLimit.count()) +
-                           " s after its restart (see its log, then run hearth adopt again)");
-      }
-      std::this_thread::sleep_for(kAskAgain);
-    }
-    return OkStatus();
+    // What came after a restart that others had made, containerd did not see at its start.
+    const bool tell = !restarted_ && move_.blobs() > 0;
+    const json body = {{"content_root", root}, {"phase", phase}, {"tell", tell}};
+    return move_.Run(body.dump(), args_.dry_run);
   }
 
   int Report() const {
     if (common_.json) {
-      std::cout << json{{"dry_run", args_.dry_run}, {"restarted", work_.restarted},
-                        {"blobs", work_.blobs},     {"bytes", work_.bytes},
-                        {"images", work_.images},   {"failed", work_.failed}}
-                       .dump(2, ' ', false, json::error_handler_t::replace)
-                << "\n";
+      json report = json::parse(move_.Report());
+      report["dry_run"] = args_.dry_run;
+      report["restarted"] = restarted_;
+      std::cout << report.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
     }
-    Say((args_.dry_run ? "would take " : "took ") + std::to_string(work_.blobs) + " blobs, " +
-        FormatByteSize(work_.bytes));
-    if (work_.failed == 0) return kDone;
-    std::cerr << "hearth: adopt: " << work_.failed << " of " << work_.images.size()
+    move_.Say((args_.dry_run ? "would take " : "took ") + std::to_string(move_.blobs()) +
+              " blobs, " + FormatByteSize(move_.bytes()));
+    const size_t failed = move_.failed();
+    if (failed == 0) return kDone;
+    std::cerr << "hearth: adopt: " << failed << " of " << move_.images()
               << " images are not whole (pull them again, or remove them)\n";
-    return work_.failed == work_.images.size() ? kFailed : kPartlyDone;
+    return failed == move_.images() ? kFailed : kPartlyDone;
   }
 
   const Common& common_;
   const AdoptArgs& args_;
   const Ctr ctr_;
-  AdminClient& node_;
+  ImageMove move_;
   const Interrupt& interrupt_;
-  Work work_;
+  bool restarted_ = false;
 };
 
 }  // namespace

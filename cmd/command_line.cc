@@ -3,10 +3,13 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/units.h"
 #include "cmd/commands.h"
+#include "cmd/describe.h"
+#include "cmd/manager_commands.h"
 #include "config/toml_section.h"
 
 namespace hearth::cmd {
@@ -55,7 +58,20 @@ std::function<void(const std::string&)> IntoSeconds(std::chrono::seconds& out) {
 void AddNode(CLI::App& app, const Shared& common, Run& run) {
   CLI::App* sub = Add(app, "node", "the node daemon (root); works alone, without a manager",
                       "hearth node --set root=/var/lib/hearth", common);
-  sub->callback([=, &run] { run = [=] { return RunNode(*common); }; });
+  auto args = std::make_shared<JoinArgs>();
+  CLI::App* join =
+      Add(*sub, "join", "get a certificate for this node by a join token",
+          "hearth node join manager.example.com:7781 --token-file /run/join-token", common);
+  join->add_option("MANAGER", args->managers,
+                   "HOST:PORT of managers' gRPC (default: [manager] addresses)");
+  join->add_option("--token-file", args->token_file,
+                   "file with the token; - = stdin (default: [manager] join_token_file)")
+      ->type_name("FILE");
+  join->add_option("--cluster", args->cluster, "(default: [manager] cluster)");
+  sub->callback([=, &run] {
+    if (!join->parsed()) run = [=] { return RunNode(*common); };
+  });
+  join->callback([=, &run] { run = [=] { return RunNodeJoin(*common, *args); }; });
 }
 
 void AddPreheat(CLI::App& app, const Shared& common, Run& run) {
@@ -113,11 +129,22 @@ void AddStore(CLI::App& app, const Shared& common, Run& run) {
   verify->add_flag("--repair", *repair, "drop what is wrong, so that it is fetched again");
   verify->callback([=, &run] { run = [=] { return RunStoreVerify(*common, *repair); }; });
 
-  auto digests = std::make_shared<std::vector<std::string>>();
-  CLI::App* remove = Add(*store, "rm", "remove blobs (by digest) or layers (by chain ID)",
-                         "hearth store rm sha256:HEX", common);
-  remove->add_option("DIGEST", *digests, "digests or chain IDs")->required();
-  remove->callback([=, &run] { run = [=] { return RunStoreRemove(*common, *digests); }; });
+  auto dry_run = std::make_shared<bool>(false);
+  CLI::App* collect = Add(*store, "gc", "free space now as store.quota and store.min_free ask",
+                          "hearth store gc --dry-run", common);
+  collect->add_flag("--dry-run", *dry_run, "say what would go, and remove nothing");
+  collect->callback([=, &run] { run = [=] { return RunStoreCollect(*common, *dry_run); }; });
+
+  auto names = std::make_shared<std::vector<std::string>>();
+  CLI::App* remove = Add(*store, "rm", "remove blobs and layers, or take preheats of images back",
+                         "hearth store rm docker.io/library/nginx:1.27", common);
+  remove
+      ->add_option(
+          "NAME", *names,
+          "a blob's digest or a layer's chain ID, which goes unless containerd uses it; or "
+          "an image, whose pin ends and of which goes what nothing else needs")
+      ->required();
+  remove->callback([=, &run] { run = [=] { return RunStoreRemove(*common, *names); }; });
 }
 
 void AddTaskId(CLI::App& app, const Shared& common, Run& run) {
@@ -150,6 +177,55 @@ void AddTaskId(CLI::App& app, const Shared& common, Run& run) {
   sub->callback([common, args, &run] { run = [=] { return RunTaskId(*common, *args); }; });
 }
 
+void AddSim(CLI::App& app, const Shared& common, Run& run) {
+  auto args = std::make_shared<SimArgs>();
+  CLI::App* sub = Add(app, "sim", "plan a swarm: how long a blob takes on N nodes, in virtual time",
+                      "hearth sim --nodes 1000 --size 1GB --seed 7 --origin 10000", common);
+  sub->add_option("--nodes", args->nodes, "nodes that want the blob at once (default: 100)");
+  sub->add_option_function<std::string>(
+         "--size",
+         [args](const std::string& text) {
+           const auto size = ParseByteSize(text);
+           if (!size.ok()) {
+             throw CLI::ValidationError("--size", text + ": " + size.status().message());
+           }
+           args->size_bytes = *size;
+         },
+         "of the blob, as 1GB (default: 256MiB)")
+      ->type_name("BYTES");
+  sub->add_option("--seed", args->seed, "the same seed gives the same result (default: 1)");
+  sub->add_option("--uplink", args->uplink, "of a node, Mbit/s (default: 1000)");
+  sub->add_option("--downlink", args->downlink, "of a node, Mbit/s (default: 1000)");
+  sub->add_option("--origin", args->origin, "link of the registry, Mbit/s (default: 1000)");
+  sub->add_option("--rtt", args->max_round_trip_ms, "longest round trip, ms (default: 80)");
+  sub->add_option("--racks", args->racks, "nodes of one are 1 ms apart (default: 1 = no racks)");
+  sub->add_option("--zones", args->zones, "racks take turns in them (default: 1)");
+  sub->add_option("--rack-link", args->rack_link,
+                  "shared by a rack, Mbit/s (default: 0 = no limit)");
+  sub->add_option("--zone-link", args->zone_link,
+                  "shared by a zone, Mbit/s (default: 0 = no limit)");
+  sub->add_option("--blobs", args->blobs, "of that size, at once (default: 1)");
+  sub->add_flag("--no-digest", args->no_digest, "files whose digest nobody knows");
+  sub->add_option("--loss", args->loss, "fraction of requests whose connection breaks");
+  sub->add_option("--lying", args->lying, "fraction of nodes that serve wrong bytes");
+  sub->add_option("--attesting", args->attesting, "fraction of nodes that attest wrong sums");
+  sub->add_option("--slow", args->slow, "fraction of nodes with a tenth of the links");
+  sub->add_option("--churn", args->churn, "fraction of nodes that restart meanwhile");
+  sub->add_option("--away", args->away_ms, "how long a restart takes, ms (default: 5000)");
+  sub->add_option("--lying-bitmaps", args->lying_bitmaps,
+                  "fraction of nodes that announce pieces which they do not have");
+  sub->add_option("--full", args->full, "fraction of nodes whose disk is full halfway");
+  sub->add_option("--refused", args->refused, "fraction of nodes that the registry refuses");
+  sub->add_flag("--no-ranges", args->no_ranges, "the registry serves no ranges");
+  sub->add_option("--tracker-away", args->tracker_away, "when it does not answer, s, as 0.5..2");
+  sub->add_option("--origin-away", args->origin_away, "when the registry does not, s, as 0.5..2");
+  sub->add_option("--partition", args->partition,
+                  "when half of the nodes do not reach the others, s, as 0.5..2");
+  sub->add_option("--origin-gone-at", args->origin_gone_at,
+                  "the registry goes for good once that fraction of the blob has left it");
+  sub->callback([common, args, &run] { run = [=] { return RunSim(*common, *args); }; });
+}
+
 void AddInstall(CLI::App& app, const Shared& common, Run& run) {
   auto args = std::make_shared<InstallArgs>();
   const auto add_shared = [args](CLI::App* sub) {
@@ -176,10 +252,17 @@ void AddInstall(CLI::App& app, const Shared& common, Run& run) {
       ->type_name("LEVEL");
   install->callback([=, &run] { run = [=] { return RunInstall(*common, *args); }; });
   CLI::App* uninstall =
-      Add(app, "uninstall", "take back what install wrote", "hearth uninstall --dry-run", common);
+      Add(app, "uninstall", "give images back to containerd, and take back what install wrote",
+          "hearth uninstall --restart 'systemctl restart containerd'", common);
   add_shared(uninstall);
   uninstall->add_flag("--force", args->force,
-                      "though containers use it, or containerd cannot be asked");
+                      "though containers or images would not start again, or nobody can be asked");
+  uninstall->add_flag("--no-unpack", args->no_unpack,
+                      "leave unpacking to containerd's first use of each image");
+  uninstall
+      ->add_option("--restart", args->restart,
+                   "restart containerd by CMD, then give what came in between (default: neither)")
+      ->type_name("CMD");
   uninstall->callback([=, &run] { run = [=] { return RunUninstall(*common, *args); }; });
 }
 
@@ -195,6 +278,16 @@ void AddAdopt(CLI::App& app, const Shared& common, Run& run) {
   sub->callback([=, &run] { run = [=] { return RunAdopt(*common, *args); }; });
 }
 
+void AddRepair(CLI::App& app, const Shared& common, Run& run) {
+  auto args = std::make_shared<RepairArgs>();
+  CLI::App* sub =
+      Add(app, "repair", "bring back what containerd names and the store lost (exit 4: not all)",
+          "hearth repair --dry-run", common);
+  sub->add_flag("--dry-run", args->dry_run, "say what is lost, change nothing");
+  sub->add_flag("--verify", args->verify, "hash every blob first; wrong ones are fetched anew");
+  sub->callback([=, &run] { run = [=] { return RunRepair(*common, *args); }; });
+}
+
 void AddDoctor(CLI::App& app, const Shared& common, Run& run) {
   auto args = std::make_shared<DoctorArgs>();
   CLI::App* sub =
@@ -202,7 +295,103 @@ void AddDoctor(CLI::App& app, const Shared& common, Run& run) {
           "hearth doctor", common);
   sub->add_option("--root-prefix", args->root_prefix, "look at the files under DIR instead of /")
       ->type_name("DIR");
+  sub->add_option("--registry", args->registry,
+                  "also reach this registry, and compare its clock with this machine's")
+      ->type_name("HOST[:PORT]");
   sub->callback([=, &run] { run = [=] { return RunDoctor(*common, *args); }; });
+}
+
+void AddManagerOption(CLI::App& sub, const std::shared_ptr<ManagerArgs>& manager) {
+  sub.add_option("--manager", manager->manager,
+                 "the manager's API, as https://HOST:7780 (default: HEARTH_MANAGER); the token "
+                 "comes from HEARTH_TOKEN, whom to trust from HEARTH_CA_FILE")
+      ->type_name("URL");
+}
+
+void AddManager(CLI::App& app, const Shared& common, Run& run) {
+  CLI::App* sub = Add(app, "manager", "the cluster's manager: API, certificates, tracker",
+                      "hearth manager --config /etc/hearth/manager.toml", common);
+  sub->callback([=, &run] { run = [=] { return RunManager(*common); }; });
+}
+
+void AddNodes(CLI::App& app, const Shared& common, Run& run) {
+  auto manager = std::make_shared<ManagerArgs>();
+  auto name = std::make_shared<std::string>();
+  CLI::App* nodes =
+      Add(app, "nodes", "the nodes of a manager's clusters", "hearth nodes ls", common);
+  nodes->require_subcommand(1);
+  CLI::App* list = Add(*nodes, "ls", "all nodes", "hearth nodes ls --cluster default", common);
+  AddManagerOption(*list, manager);
+  list->add_option("--cluster", *name, "of this cluster only");
+  list->callback([=, &run] { run = [=] { return RunNodesList(*common, *manager, *name); }; });
+  CLI::App* show = Add(*nodes, "show", "one node", "hearth nodes show n1", common);
+  AddManagerOption(*show, manager);
+  show->add_option("NAME", *name, "name or ID")->required();
+  show->callback([=, &run] { run = [=] { return RunNodesShow(*common, *manager, *name); }; });
+  CLI::App* forget =
+      Add(*nodes, "forget", "free a node's name for another key", "hearth nodes forget n1", common);
+  AddManagerOption(*forget, manager);
+  forget->add_option("NAME", *name, "name or ID")->required();
+  forget->callback([=, &run] { run = [=] { return RunNodesForget(*common, *manager, *name); }; });
+}
+
+void AddTokens(CLI::App& app, const Shared& common, Run& run) {
+  auto manager = std::make_shared<ManagerArgs>();
+  auto args = std::make_shared<TokenArgs>();
+  auto id = std::make_shared<std::string>();
+  CLI::App* tokens =
+      Add(app, "tokens", "tokens of a manager's API, and for joining", "hearth tokens ls", common);
+  tokens->require_subcommand(1);
+  const auto add_shared = [&](CLI::App* sub) {
+    AddManagerOption(*sub, manager);
+    sub->add_flag("--join", args->join, "join tokens instead of tokens of the API");
+  };
+  CLI::App* create = Add(*tokens, "create", "make a token and print it, this once",
+                         "hearth tokens create --join --uses 10 --expires 2h > join-token", common);
+  add_shared(create);
+  create->add_option("--name", args->name, "what it is for");
+  create
+      ->add_option("--scope", args->scopes,
+                   "job, cluster, node or admin, each also with :read; repeatable")
+      ->allow_extra_args(false);
+  create
+      ->add_option("--expires", args->expires_in,
+                   "after so long, as 30d (default: never; of a join token: 24h)")
+      ->type_name("DURATION");
+  create->add_option("--cluster", args->cluster, "that a join token is for (default: default)");
+  create->add_option("--uses", args->uses, "nodes that may join with it (default: 1)");
+  create->callback([=, &run] { run = [=] { return RunTokensCreate(*common, *manager, *args); }; });
+  CLI::App* list = Add(*tokens, "ls", "all tokens, without their text", "hearth tokens ls", common);
+  add_shared(list);
+  list->callback([=, &run] { run = [=] { return RunTokensList(*common, *manager, args->join); }; });
+  CLI::App* revoke =
+      Add(*tokens, "revoke", "end a token at once", "hearth tokens revoke 1a2b3c4d5e6f", common);
+  add_shared(revoke);
+  revoke->add_option("ID", *id, "as `hearth tokens ls` shows it")->required();
+  revoke->callback(
+      [=, &run] { run = [=] { return RunTokensRevoke(*common, *manager, args->join, *id); }; });
+}
+
+// The text, or with --output json {"text": …}.
+int PrintText(const Common& common, const std::string& text) {
+  std::cout << (common.json ? nlohmann::json{{"text", text}}.dump() + "\n" : text);
+  return kDone;
+}
+
+void AddDescriptions(CLI::App& app, const Shared& common, Run& run) {
+  auto shell = std::make_shared<std::string>();
+  CLI::App* completion = Add(app, "completion", "print a completion script for a shell",
+                             "source <(hearth completion bash)", common);
+  completion->add_option("SHELL", *shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  completion->callback([&app, shell, common, &run] {
+    run = [common, text = Completion(app, *shell)] { return PrintText(*common, text); };
+  });
+  CLI::App* man = Add(app, "man", "print the manual page", "hearth man | man -l -", common);
+  man->callback([&app, common, &run] {
+    run = [common, text = ManPage(app, kVersion)] { return PrintText(*common, text); };
+  });
 }
 
 // What is wrong with a leading word that is no subcommand where one is due, else "".
@@ -249,14 +438,20 @@ CommandLine ReadCommandLine(int argc, char** argv) {
   auto common = std::make_shared<Common>();
   CommandLine line;
   AddNode(app, common, line.run);
+  AddManager(app, common, line.run);
+  AddNodes(app, common, line.run);
+  AddTokens(app, common, line.run);
   AddPreheat(app, common, line.run);
   AddExplain(app, common, line.run);
   AddGet(app, common, line.run);
   AddStore(app, common, line.run);
   AddTaskId(app, common, line.run);
+  AddSim(app, common, line.run);
   AddInstall(app, common, line.run);
   AddAdopt(app, common, line.run);
+  AddRepair(app, common, line.run);
   AddDoctor(app, common, line.run);
+  AddDescriptions(app, common, line.run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help) {

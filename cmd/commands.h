@@ -66,7 +66,9 @@ int RunGet(const Common& common, const GetArgs& args);
 
 int RunStoreList(const Common& common);
 int RunStoreVerify(const Common& common, bool repair);
-int RunStoreRemove(const Common& common, const std::vector<std::string>& digests);
+int RunStoreCollect(const Common& common, bool dry_run);
+// Digests and chain IDs, or images whose preheat is taken back.
+int RunStoreRemove(const Common& common, const std::vector<std::string>& names);
 
 struct TaskIdArgs {
   std::vector<std::string> urls;
@@ -81,10 +83,46 @@ struct TaskIdArgs {
 };
 int RunTaskId(const Common& common, const TaskIdArgs& args);
 
+struct SimArgs {
+  uint32_t nodes = 100;
+  uint64_t size_bytes = 256 << 20;
+  uint64_t seed = 1;
+  // Mbit/s
+  double uplink = 1000;
+  double downlink = 1000;
+  double origin = 1000;
+  double rack_link = 0;  // 0 = no limit
+  double zone_link = 0;
+  double max_round_trip_ms = 80;
+  uint32_t racks = 1;
+  uint32_t zones = 1;
+  uint32_t blobs = 1;
+  bool no_digest = false;
+  uint32_t away_ms = 5000;
+  // Fractions from 0 to 1.
+  double loss = 0;
+  double lying = 0;
+  double slow = 0;
+  double churn = 0;
+  double lying_bitmaps = 0;
+  double attesting = 0;
+  double full = 0;
+  double refused = 0;
+  bool no_ranges = false;
+  // "FROM..UNTIL" in seconds; "" = never
+  std::string tracker_away;
+  std::string origin_away;
+  std::string partition;
+  std::optional<double> origin_gone_at;  // fraction of the pieces that have left it
+};
+int RunSim(const Common& common, const SimArgs& args);
+
 struct InstallArgs {
   bool dry_run = false;
   bool keep_overlayfs = false;
-  bool force = false;  // uninstall though containers use it, or that cannot be seen
+  bool force = false;      // uninstall though containers use it, or that cannot be seen
+  bool no_unpack = false;  // uninstall leaves it to containerd's first use of an image
+  std::string restart;     // uninstall: how to restart containerd; "" = left to the user
   std::optional<plugin::InstallLevel> level;  // nullopt = content, or what is installed
   std::string root_prefix;                    // "" = "/"
 };
@@ -97,8 +135,15 @@ struct AdoptArgs {
 };
 int RunAdopt(const Common& common, const AdoptArgs& args);
 
+struct RepairArgs {
+  bool dry_run = false;
+  bool verify = false;  // rehash all blobs first
+};
+int RunRepair(const Common& common, const RepairArgs& args);
+
 struct DoctorArgs {
   std::string root_prefix;  // "" = "/"
+  std::string registry;     // to compare clocks with, HOST[:PORT]; "" = none
 };
 int RunDoctor(const Common& common, const DoctorArgs& args);
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <ctime>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -45,6 +46,19 @@ std::string Present(const json& blob) {
   return FormatByteSize(present) + " / " + FormatByteSize(size);
 }
 
+// "n1 12.0 MiB, n2 4.0 MiB, 2 more"; "-" where it came long ago.
+std::string From(const json& blob) {
+  constexpr size_t kShown = 3;
+  const json sources = blob.value("sources", json::array());
+  std::string text;
+  for (size_t i = 0; i < std::min(sources.size(), kShown); ++i) {
+    text += (text.empty() ? "" : ", ") + Text(sources[i], "name") + " " +
+            FormatByteSize(static_cast<uint64_t>(sources[i].value("bytes", 0.0)));
+  }
+  if (sources.size() > kShown) text += ", " + std::to_string(sources.size() - kShown) + " more";
+  return text.empty() ? "-" : text;
+}
+
 void Print(const json& answer) {
   std::cout << Text(answer, "reference") << "  " << Text(answer, "digest") << "  "
             << Text(answer, "platform") << "\n";
@@ -56,12 +70,12 @@ void Print(const json& answer) {
   for (const json& reason : answer.value("reasons", json::array())) {
     if (reason.is_string()) std::cout << "  " << reason.get<std::string>() << "\n";
   }
-  Table blobs(
-      {"BLOB", "KIND", "PRESENT", "COMPLETE", "CLAIMED", "PREHEATED", "PINNED UNTIL", "REASON"});
+  Table blobs({"BLOB", "KIND", "PRESENT", "COMPLETE", "CLAIMED", "PREHEATED", "PINNED UNTIL",
+               "FROM", "REASON"});
   for (const json& blob : answer.value("blobs", json::array())) {
     blobs.Add({ShortDigest(Text(blob, "digest")), Text(blob, "kind"), Present(blob),
                YesNo(blob, "complete"), YesNo(blob, "claimed"), YesNo(blob, "preheated"),
-               PinnedUntil(blob), Text(blob, "reason")});
+               PinnedUntil(blob), From(blob), Text(blob, "reason")});
   }
   if (!blobs.empty()) std::cout << "\n" << blobs.ToString();
   Table layers({"LAYER (CHAIN ID)", "BLOB", "UNPACKED", "PREHEATED", "PINNED UNTIL", "REASON"});

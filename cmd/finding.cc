@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/log_line.h"
+
 namespace hearth::cmd {
 
 namespace {
@@ -21,32 +23,33 @@ const char* Name(Finding::State state) {
 
 }  // namespace
 
-bool AnyFailed(const std::vector<Finding>& findings) {
-  return std::any_of(findings.begin(), findings.end(),
+bool Findings::AnyFailed() const {
+  return std::any_of(list_.begin(), list_.end(),
                      [](const Finding& finding) { return finding.state == Finding::State::kFail; });
 }
 
-std::string FindingsText(const std::vector<Finding>& findings) {
+std::string Findings::Text() const {
   std::string text;
-  for (const Finding& finding : findings) {
+  for (const Finding& finding : list_) {
     std::string state = Name(finding.state);
     state.resize(4, ' ');
-    text += state + "  " + finding.check + ": " + finding.detail + "\n";
-    if (!finding.advice.empty()) text += "      → " + finding.advice + "\n";
+    text += state + "  " + finding.check + ": " + Printable(finding.detail) + "\n";
+    if (!finding.why.empty()) text += "      " + Printable(finding.why) + "\n";
+    if (!finding.advice.empty()) text += "      → " + Printable(finding.advice) + "\n";
   }
   return text;
 }
 
-std::string FindingsJson(const std::vector<Finding>& findings) {
+std::string Findings::Json() const {
   nlohmann::json list = nlohmann::json::array();
-  for (const Finding& finding : findings) {
+  for (const Finding& finding : list_) {
     list.push_back({{"check", finding.check},
                     {"state", Name(finding.state)},
-                    {"detail", finding.detail},
-                    {"advice", finding.advice}});
+                    {"detail", Printable(finding.detail)},
+                    {"why", Printable(finding.why)},
+                    {"advice", Printable(finding.advice)}});
   }
-  return nlohmann::json{{"ok", !AnyFailed(findings)}, {"findings", list}}.dump(
-      2, ' ', false, nlohmann::json::error_handler_t::replace);
+  return nlohmann::json{{"ok", !AnyFailed()}, {"findings", list}}.dump(2);
 }
 
 }  // namespace hearth::cmd

@@ -28,6 +28,7 @@ using plugin::InstallRecord;
 constexpr std::chrono::seconds kProgramLimit{30};
 constexpr uint64_t kMaxFileBytes = 4 * 1024 * 1024;
 constexpr const char* kUnitBinary = "/usr/bin/hearth";
+constexpr const char* kPackagedUnit = "/usr/lib/systemd/system/hearth.service";
 
 // What install is about to do, or did.
 struct Work {
@@ -92,11 +93,17 @@ Result<InstallLevel> ChosenLevel(const InstallArgs& args) {
   return chosen;
 }
 
-// The unit with the path of this binary in it.
-std::string UnitText() {
+bool HasSystemd(const InstallArgs& args) {
+  return std::filesystem::exists(args.root_prefix + "/run/systemd/system");
+}
+
+// The unit with the path of this binary in it; "" where a package brought binary and unit: one in
+// /etc would hide the package's from then on, also after an upgrade.
+std::string UnitText(const InstallArgs& args) {
   std::string text = kHearthServiceText;
   std::error_code error;
   const std::string self = std::filesystem::read_symlink("/proc/self/exe", error).string();
+  if (self == kUnitBinary && std::filesystem::exists(args.root_prefix + kPackagedUnit)) return "";
   const size_t at = text.find(kUnitBinary);
   if (!error && at != std::string::npos) text.replace(at, std::string(kUnitBinary).size(), self);
   return text;
@@ -112,7 +119,7 @@ Result<InstallOptions> MakeOptions(const config::NodeConfig& config, const Commo
   options.keep_overlayfs = args.keep_overlayfs;
   options.has_nerdctl = RunProgram({"nerdctl", "--version"}, kProgramLimit).ok();
   if (common.config_file.empty()) options.node_config = kNodeTomlText;
-  if (std::filesystem::exists(args.root_prefix + "/run/systemd/system")) options.unit = UnitText();
+  if (HasSystemd(args)) options.unit = UnitText(args);
   const bool configured = std::filesystem::exists(plugin::kContainerdConfigFile);
   if (args.root_prefix.empty() && configured) options.effective_config = TRY(DumpConfig());
   return options;
@@ -140,14 +147,13 @@ void PlanLabels(const config::NodeConfig& config, Work& work) {
   });
 }
 
-void PlanNext(const InstallOptions& options, Work& work) {
+void PlanNext(bool systemd, Work& work) {
   bool containerd_changes = false;
   for (const FileEdit& edit : work.edits) {
     containerd_changes = containerd_changes || edit.path == plugin::kDropInFile ||
                          edit.path == plugin::kContainerdConfigFile;
   }
   if (!containerd_changes && work.loaded) return;
-  const bool systemd = !options.unit.empty();
   work.next.push_back(systemd ? "systemctl daemon-reload && systemctl enable --now hearth"
                               : "start the node: hearth node");
   work.next.push_back(systemd ? "systemctl restart containerd" : "restart containerd");
@@ -231,7 +237,7 @@ Result<int> Install(const Common& common, const InstallArgs& args) {
   if (args.root_prefix.empty() && work.level >= InstallLevel::kSnapshotter) {
     PlanLabels(config, work);
   }
-  PlanNext(options, work);
+  PlanNext(HasSystemd(args), work);
   std::vector<std::string> done;
   if (!args.dry_run) done = TRY(Carry(config, args, work));
   Report(common, work, done, args.dry_run);

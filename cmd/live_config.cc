@@ -38,11 +38,17 @@ Status LiveConfig::Reload(const Common& common) {
   auto next = std::make_shared<config::NodeConfig>(*before);
   next->log_level = fresh.log_level;
   next->registries = std::move(fresh.registries);
+  next->store = fresh.store;
+  next->limits = {.upload = fresh.limits.upload,
+                  .uploads = before->limits.uploads,
+                  .download = fresh.limits.download,
+                  .origin = fresh.limits.origin};
   {
     MutexLock lock(mutex_);
     config_ = next;
   }
   SetLogLevel(next->log_level);
+  if (on_reload) on_reload(*next);
   LOG_INFO("config reloaded", {{"changed", Joined(changed.live)}});
   if (!changed.restart.empty()) {
     LOG_WARNING("some changed keys need a restart", {{"keys", Joined(changed.restart)}});

@@ -1,6 +1,7 @@
 // LiveConfig: the config in force, and its replacement while the node runs. Any thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "base/status.h"
@@ -13,6 +14,8 @@ namespace hearth::cmd {
 class LiveConfig {
  public:
   explicit LiveConfig(config::NodeConfig config);
+  // Called with each new config, from Reload(). Set it before that.
+  std::function<void(const config::NodeConfig&)> on_reload;
 
   std::shared_ptr<const config::NodeConfig> Get() const EXCLUDES(mutex_);
   // Reads the config again as `common` names it. What can be taken over is in force when this

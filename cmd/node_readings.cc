@@ -94,6 +94,9 @@ void AddLayers(store::Store& store, std::vector<Reading>& out) {
 void AddStoreReadings(store::Store& store, std::vector<Reading>& out) {
   AddBlobs(store, out);
   AddLayers(store, out);
+}
+
+void AddSpaceReadings(const store::Store& store, std::vector<Reading>& out) {
   std::error_code error;
   const auto space = std::filesystem::space(store.root(), error);
   if (error) return;

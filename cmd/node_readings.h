@@ -11,8 +11,10 @@
 
 namespace hearth::cmd {
 
-// Blobs, layers, snapshots and ingests by state, and the file system's room. Walks the index.
+// Blobs, layers, snapshots and ingests by state. Walks the index.
 void AddStoreReadings(store::Store& store, std::vector<Reading>& out);
+// Room of the file system that holds the store.
+void AddSpaceReadings(const store::Store& store, std::vector<Reading>& out);
 // Tasks that wait, by pool.
 void AddQueueReadings(const std::vector<std::pair<std::string, const ThreadPool*>>& pools,
                       std::vector<Reading>& out);

@@ -26,6 +26,22 @@ net::ServerResponse Text(int status, std::string type, std::string text) {
 
 }  // namespace
 
+Probe HttpProbe(net::HttpClient& client, std::string name, const std::string& address,
+                const std::string& path) {
+  constexpr std::string_view kUnix = "unix:";
+  const bool is_unix = address.starts_with(kUnix);
+  net::HttpRequest request;
+  request.url = "http://" + (is_unix ? "localhost" : address) + path;
+  if (is_unix) request.unix_socket = address.substr(kUnix.size());
+  request.connect_timeout = kProbeWait;
+  request.stall_timeout = kProbeWait;
+  // A connection kept from the last probe works on although the socket or the listener is gone.
+  request.fresh_connection = true;
+  return {.name = std::move(name), .where = address, .ask = [&client, request] {
+            return client.Fetch(request, kProbeBytes).status();
+          }};
+}
+
 void NodeStatus::Handle(const net::ServerRequest& request,
                         const net::HttpServer::Respond& respond) const {
   respond(Answer(request));

@@ -4,12 +4,14 @@
 // clients would.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "base/metrics.h"
 #include "base/status.h"
+#include "net/http_client.h"
 #include "net/http_server.h"
 
 namespace hearth::cmd {
@@ -20,6 +22,14 @@ struct Probe {
   std::string where;            // address or path, for people
   std::function<Status()> ask;  // blocks for a few seconds at most
 };
+
+inline constexpr std::chrono::milliseconds kProbeWait{3'000};
+inline constexpr uint64_t kProbeBytes = 64 << 10;
+
+// An HTTP server of ours, at `address` (HOST:PORT or unix:PATH), that answers at all, with whatever
+// status, is ready.
+Probe HttpProbe(net::HttpClient& client, std::string name, const std::string& address,
+                const std::string& path);
 
 class NodeStatus {
  public:

@@ -68,7 +68,10 @@ std::string HeadLine(const ImageProgress& image) {
   }
   return image.reference + "  " + Percent(image.bytes_done, image.bytes_total) + "  " +
          FormatByteSize(image.bytes_done) + " / " + FormatByteSize(image.bytes_total) + "  " +
-         FormatRate(image.bytes_per_second) + "  eta " + FormatEta(image.eta_seconds);
+         FormatRate(image.bytes_per_second) + "  eta " + FormatEta(image.eta_seconds) +
+         (image.peer_bytes > 0 ? "  nodes " + FormatRate(image.peer_bytes_per_second) +
+                                     ", registry " + FormatRate(image.origin_bytes_per_second)
+                               : "");
 }
 
 std::string LayerLine(const LayerProgress& layer, size_t width) {
@@ -108,15 +111,24 @@ void TakeLayers(const json& event, ImageProgress& image) {
   }
 }
 
+void TakeSources(const json& event, ImageProgress& image) {
+  image.peer_bytes = Bytes(event, "peer_bytes");
+  image.origin_bytes = Bytes(event, "origin_bytes");
+  image.peer_bytes_per_second = Number(event, "peer_bytes_per_second");
+  image.origin_bytes_per_second = Number(event, "origin_bytes_per_second");
+}
+
 std::string DoneLine(const ImageProgress& image) {
   const auto took = std::chrono::nanoseconds(static_cast<int64_t>(image.seconds * 1e9));
   if (image.already_warm) {
     return image.reference + ": already warm (" + image.depth + ", " + image.digest + "), " +
            FormatDuration(took);
   }
+  const std::string nodes =
+      image.peer_bytes > 0 ? " (" + FormatByteSize(image.peer_bytes) + " from other nodes)" : "";
   return image.reference + ": done (" + image.depth + ", " + image.digest + "), " +
          FormatByteSize(image.bytes_fetched) + " of " + FormatByteSize(image.bytes_total) +
-         " fetched, " + FormatDuration(took);
+         " fetched" + nodes + ", " + FormatDuration(took);
 }
 
 }  // namespace
@@ -178,6 +190,7 @@ Result<std::string> PreheatProgress::Take(std::string_view line) {
     image.bytes_done = Bytes(event, "bytes_done");
     image.bytes_total = Bytes(event, "bytes_total");
     image.bytes_per_second = Number(event, "bytes_per_second");
+    TakeSources(event, image);
     image.eta_seconds.reset();
     if (event.contains("eta_seconds") && event["eta_seconds"].is_number()) {
       image.eta_seconds = Number(event, "eta_seconds");
@@ -198,6 +211,7 @@ Result<std::string> PreheatProgress::Take(std::string_view line) {
     image.depth = Text(event, "depth");
     image.already_warm = event.value("already_warm", false);
     image.bytes_fetched = Bytes(event, "bytes_fetched");
+    TakeSources(event, image);
     image.bytes_total = Bytes(event, "bytes_total");
     image.bytes_done = image.bytes_total;
     image.seconds = Number(event, "seconds");
@@ -263,6 +277,8 @@ std::string PreheatProgress::Json(bool interrupted) const {
                   {"depth", image.depth},
                   {"already_warm", image.already_warm},
                   {"bytes_fetched", image.bytes_fetched},
+                  {"peer_bytes", image.peer_bytes},
+                  {"origin_bytes", image.origin_bytes},
                   {"bytes_done", image.bytes_done},
                   {"bytes_total", image.bytes_total},
                   {"seconds", image.seconds}};

@@ -32,6 +32,10 @@ struct ImageProgress {
   uint64_t bytes_total = 0;
   uint64_t bytes_fetched = 0;
   double bytes_per_second = 0;
+  uint64_t peer_bytes = 0;  // of layers: from other nodes, and from the registry
+  uint64_t origin_bytes = 0;
+  double peer_bytes_per_second = 0;
+  double origin_bytes_per_second = 0;
   std::optional<double> eta_seconds;
   double seconds = 0;
   std::string code;  // of a failure

@@ -41,6 +41,23 @@ TEST(PreheatProgress, SaysALineForEachEvent) {
   EXPECT_EQ(progress.Settled(), 1u);
 }
 
+TEST(PreheatProgress, SaysWhatCameFromOtherNodes) {
+  PreheatProgress progress({"r/a:1"});
+  EXPECT_EQ(Take(progress, R"({"event":"progress","reference":"r/a:1","bytes_done":512,)"
+                           R"("bytes_total":2048,"bytes_per_second":1024,"peer_bytes":384,)"
+                           R"("peer_bytes_per_second":768,"origin_bytes":128,)"
+                           R"("origin_bytes_per_second":256,"layers":[]})"),
+            "r/a:1  25%  512 B / 2.0 KiB  1.0 KiB/s  eta ?  nodes 768 B/s, registry 256 B/s");
+  EXPECT_EQ(Take(progress, R"({"event":"done","reference":"r/a:1","digest":"sha256:d",)"
+                           R"("depth":"blobs","already_warm":false,"bytes_fetched":2048,)"
+                           R"("bytes_total":2048,"peer_bytes":1024,"origin_bytes":1024,)"
+                           R"("seconds":1.5})"),
+            "r/a:1: done (blobs, sha256:d), 2.0 KiB of 2.0 KiB fetched (1.0 KiB from other "
+            "nodes), 1.5s");
+  const auto json = nlohmann::json::parse(progress.Json(false));
+  EXPECT_EQ(json["images"][0]["peer_bytes"], 1024);
+}
+
 TEST(PreheatProgress, SecondRunSaysAlreadyWarm) {
   PreheatProgress progress({"r/a:1"});
   EXPECT_EQ(Take(progress, R"({"event":"done","reference":"r/a:1","digest":"sha256:d",)"

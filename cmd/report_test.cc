@@ -7,6 +7,7 @@
 #include "cmd/ctr.h"
 #include "cmd/finding.h"
 #include "cmd/install_files.h"
+#include "cmd/process_files.h"
 #include "cmd/subprocess.h"
 #include "cmd/table.h"
 #include "cmd/unified_diff.h"
@@ -86,14 +87,36 @@ TEST(RunProgram, ReadsMoreThanAPipeHolds) {
 }
 
 TEST(Findings, TextAndJsonSayTheSame) {
-  const std::vector<Finding> findings = {{Finding::State::kOk, "node", "answers", ""},
-                                         {Finding::State::kFail, "mirror", "silent", "start it"}};
-  EXPECT_EQ(FindingsText(findings),
-            "ok    node: answers\nfail  mirror: silent\n      → start it\n");
-  const auto json = nlohmann::json::parse(FindingsJson(findings));
+  Findings findings;
+  findings.Ok("node", "answers");
+  findings.Warn("clock", "no time service keeps it", "it drifts", "run one");
+  EXPECT_FALSE(findings.AnyFailed());
+  findings.Fail("mirror", "silent\x1b[2J\xff", "pulls are cold", "start it");
+  EXPECT_EQ(findings.Text(),
+            "ok    node: answers\n"
+            "warn  clock: no time service keeps it\n      it drifts\n      → run one\n"
+            "fail  mirror: silent\\u001b[2J\\xff\n      pulls are cold\n      → start it\n");
+  const auto json = nlohmann::json::parse(findings.Json());
   EXPECT_EQ(json["ok"], false);
-  EXPECT_EQ(json["findings"][1]["state"], "fail");
-  EXPECT_FALSE(AnyFailed({{Finding::State::kWarn, "clock", "", ""}}));
+  EXPECT_EQ(json["findings"][1]["state"], "warn");
+  EXPECT_EQ(json["findings"][2]["why"], "pulls are cold");
+  EXPECT_TRUE(findings.AnyFailed());
+}
+
+TEST(ProcessFiles, AreReadAsTheKernelWritesThem) {
+  constexpr char kLimits[] =
+      "Limit                     Soft Limit           Hard Limit           Units     \n"
+      "Max file size             unlimited            unlimited            bytes     \n"
+      "Max open files            1024                 524288               files     \n";
+  EXPECT_EQ(MaxOpenFiles(kLimits), 1024U);
+  EXPECT_GT(MaxOpenFiles("Max open files            unlimited            unlimited\n").value_or(0),
+            1U << 30);
+  EXPECT_EQ(MaxOpenFiles(""), std::nullopt);
+  EXPECT_EQ(MaxOpenFiles("Max open files"), std::nullopt);
+  EXPECT_TRUE(HasFileSystem("nodev\tproc\n\text4\nnodev\toverlay\n", "overlay"));
+  EXPECT_TRUE(HasFileSystem("nodev\tproc\n\text4\n", "ext4"));
+  EXPECT_FALSE(HasFileSystem("nodev\toverlayish\n", "overlay"));
+  EXPECT_TRUE(ReadProcessFile("/proc/self/limits").ok());
 }
 
 TEST(InstallFiles, AreTheDocumentedOnes) {

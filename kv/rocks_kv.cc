@@ -174,6 +174,7 @@ Result<std::unique_ptr<Kv>> OpenRocksKv(const RocksKvOptions& options) {
   cache_options.num_shard_bits = 2;
   const auto cache = rocksdb::NewLRUCache(cache_options);
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+  descriptors.reserve(std::size(kFamilyNames));
   for (const char* name : kFamilyNames) {
     descriptors.emplace_back(name, MakeFamilyOptions(options.memory_bytes, cache));
   }

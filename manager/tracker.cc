@@ -5,225 +5,403 @@
 
 namespace hearth::manager {
 
-namespace {
-
-constexpr uint32_t kNobody = UINT32_MAX;
-
-uint32_t Number(NodeId node) { return static_cast<uint32_t>(node); }
-
-}  // namespace
-
-int LabelDistance(const Labels& a, const Labels& b) {
-  if (a.region != b.region) return 3;
-  if (a.zone != b.zone) return 2;
-  return a.rack == b.rack ? 0 : 1;
-}
+Tracker::Tracker(Options options)
+    : options_(options), random_(options.seed * 0x9e3779b97f4a7c15 + 1) {}
 
 Status Tracker::Enter(const Join& join, SteadyTime now) {
-  if (banned_.contains(Number(join.node))) {
+  if (blame_.IsBanned(join.node)) {
     return PermissionDenied("node " + std::to_string(Number(join.node)) + " is banned");
   }
+  Swarm* const swarm = TRY(SwarmFor(join));
+  const bool known = swarm->members.contains(Number(join.node));
+  if (!known && swarm->members.size() - swarm->seeds >= kMaxMembers) {
+    return ResourceExhausted("the swarm is full");
+  }
+  TRY_STATUS(Know(join.node, join.labels));
+  auto& entered = nodes_[Number(join.node)].swarms;
+  if (std::ranges::find(entered, join.blob) == entered.end()) {
+    if (entered.size() >= kMaxSwarmsOfNode) {
+      return ResourceExhausted("node " + std::to_string(Number(join.node)) + " is in " +
+                               std::to_string(entered.size()) + " swarms already");
+    }
+    entered.push_back(join.blob);
+  }
+  Member& member = swarm->members[Number(join.node)];
+  swarm->seeds -= member.seed ? 1 : 0;
+  member = {join.origin_accepts, false};
+  if (!known) swarm->crowd.Add(join.node, join.labels);
+  swarm->book.SetAccepts(join.node, join.origin_accepts);
+  swarm->book.Present(join.node, join.present);
+  (void)swarm->crowd.Choose(join.node, [this] { return Random(); });
+  TellNeighbours(join.blob, *swarm, join.node);
+  if (known) TellLease(join.blob, *swarm, join.node);
+  if (swarm->ledger.need() > 1) {
+    auto sums = swarm->ledger.AllAgreed();
+    if (!sums.empty()) {
+      actions_.push_back(
+          {TrackerAction::Kind::kSums, join.node, join.blob, {}, {}, std::move(sums)});
+    }
+  }
+  Flush(join.blob, *swarm, now);
+  return OkStatus();
+}
+
+Result<Tracker::Swarm*> Tracker::SwarmFor(const Join& join) {
   const uint64_t piece_size = PieceSizeFor(join.size_bytes);
   const uint32_t pieces = PieceCount(join.size_bytes, piece_size);
   if (pieces == 0 || join.present.size() != pieces) {
     return InvalidArgument("a bitmap of " + std::to_string(join.present.size()) +
                            " pieces for a blob of " + std::to_string(pieces));
   }
-  const auto [entry, created] = swarms_.try_emplace(join.blob);
-  Swarm& swarm = entry->second;
-  if (created) {
-    swarm.piece_size_bytes = piece_size;
-    swarm.free.assign(pieces, true);
-    swarm.fetched_by.assign(pieces, kNobody);
-  } else if (swarm.free.size() != pieces || swarm.piece_size_bytes != piece_size) {
+  if (Swarm* const swarm = Find(join.blob)) {
+    if (swarm->size_bytes == join.size_bytes) return swarm;
     return InvalidArgument("blob " + join.blob.ToString() + " has another size in this cluster");
   }
-  if (swarm.members.size() >= kMaxMembers) return ResourceExhausted("the swarm is full");
-  Remove(swarm, join.node);
-  for (uint32_t piece = 0; piece < pieces; ++piece) {
-    if (!join.present.Has(PieceIndex{piece}) || !swarm.free[piece]) continue;
-    swarm.free[piece] = false;
-    swarm.fetched_by[piece] = Number(join.node);
+  if (swarms_.size() >= kMaxSwarms || pieces_ + pieces > kMaxPieces) {
+    return ResourceExhausted("the tracker has " + std::to_string(swarms_.size()) +
+                             " swarms already");
   }
-  swarm.members[Number(join.node)] = {join.labels, join.origin_accepts, {}};
-  ChooseNeighbours(swarm, join);
-  GrantLeases(join.blob, swarm, now);
+  const uint32_t copies = join.judged ? 1 : 2;
+  LeaseBook book({.pieces = pieces,
+                  .piece_size_bytes = piece_size,
+                  .min_lease_bytes = options_.min_lease_bytes,
+                  .max_lease_bytes = options_.max_lease_bytes,
+                  .max_leases = options_.max_leases,
+                  .copies = copies});
+  Swarm made{join.size_bytes,           std::move(book), {}, {}, 0,
+             SumLedger(pieces, copies), join.judged,     {}};
+  Swarm& swarm = swarms_.emplace(join.blob, std::move(made)).first->second;
+  pieces_ += pieces;
+  const auto holders = inventory_.Holders(join.blob);
+  const size_t start = holders.empty() ? 0 : Random() % holders.size();
+  for (size_t i = 0; i < std::min(holders.size(), kMaxSeeds); ++i) {
+    AddSeed(swarm, NodeId{holders[(start + i) % holders.size()]});
+  }
+  return &swarm;
+}
+
+Status Tracker::Know(NodeId node, const Labels& labels) {
+  if (!nodes_.contains(Number(node)) && nodes_.size() >= kMaxNodes) {
+    return ResourceExhausted("the tracker knows " + std::to_string(nodes_.size()) +
+                             " nodes already");
+  }
+  nodes_[Number(node)].labels = labels;
   return OkStatus();
 }
 
-// Near ones first, of equally near ones random ones; the last few from anywhere, so that racks
-// hang together.
-void Tracker::ChooseNeighbours(Swarm& swarm, const Join& join) {
-  std::vector<std::pair<uint64_t, uint32_t>> order;  // distance and chance, node
-  for (const auto& [node, member] : swarm.members) {
-    if (node == Number(join.node) || member.neighbours.size() >= kMaxDegree) continue;
-    const auto distance = static_cast<uint64_t>(LabelDistance(member.labels, join.labels));
-    order.emplace_back(distance << 60 | Random() >> 4, node);
-  }
-  std::ranges::sort(order);
-  const size_t near = std::min(order.size(), kMaxNeighbours - kFarNeighbours);
-  for (size_t i = near; i < std::min(order.size(), kMaxNeighbours); ++i) {
-    std::swap(order[i], order[i + Random() % (order.size() - i)]);
-  }
-  order.resize(std::min(order.size(), kMaxNeighbours));
-  std::vector<NodeId> chosen;
-  for (const auto& [rank, node] : order) {
-    chosen.push_back(NodeId{node});
-    swarm.members[node].neighbours.insert(Number(join.node));
-    swarm.members[Number(join.node)].neighbours.insert(node);
-  }
-  actions_.push_back(
-      {TrackerAction::Kind::kNeighbours, join.node, join.blob, std::move(chosen), {}});
+void Tracker::AddSeed(Swarm& swarm, NodeId node) {
+  if (swarm.seeds >= kMaxSeeds || swarm.members.contains(Number(node))) return;
+  swarm.members[Number(node)] = {false, true};
+  ++swarm.seeds;
+  swarm.crowd.Add(node, nodes_[Number(node)].labels);
+  swarm.book.AllPresent(node);
 }
 
-void Tracker::PieceFetched(NodeId node, const Digest& blob, PieceIndex index, SteadyTime now) {
-  const auto found = swarms_.find(blob);
-  if (found == swarms_.end()) return;
-  Swarm& swarm = found->second;
-  const auto piece = static_cast<uint32_t>(index);
-  const auto lease = std::ranges::find_if(swarm.leases, [&](const Lease& held) {
-    return held.holder == node && piece >= held.run.begin() && piece < held.run.end();
-  });
-  if (lease == swarm.leases.end()) return;
-  swarm.fetched_by[piece] = Number(node);
-  lease->last_piece = now;
-  for (uint32_t left = lease->run.begin(); left < lease->run.end(); ++left) {
-    if (swarm.fetched_by[left] == kNobody) return;
+void Tracker::TellNeighbours(const Digest& blob, Swarm& swarm, NodeId node) {
+  std::vector<NodeId> neighbours;
+  for (const uint32_t neighbour : swarm.crowd.Neighbours(node)) {
+    neighbours.push_back(NodeId{neighbour});
   }
-  swarm.leases.erase(lease);
-  GrantLeases(blob, swarm, now);
+  actions_.push_back({TrackerAction::Kind::kNeighbours, node, blob, std::move(neighbours), {}, {}});
 }
 
-void Tracker::PieceMissing(const Digest& blob, PieceIndex index, SteadyTime now) {
-  const auto found = swarms_.find(blob);
-  const auto piece = static_cast<uint32_t>(index);
-  if (found == swarms_.end() || piece >= found->second.free.size()) return;
-  Swarm& swarm = found->second;
-  const uint32_t fetcher = swarm.fetched_by[piece];
-  if (fetcher == kNobody || swarm.members.contains(fetcher)) return;
-  swarm.fetched_by[piece] = kNobody;
-  swarm.free[piece] = true;
-  GrantLeases(blob, swarm, now);
-}
-
-void Tracker::GrantLeases(const Digest& blob, Swarm& swarm, SteadyTime now) {
-  const size_t most = swarm.ranges ? kMaxLeases : 1;
-  while (swarm.leases.size() < most && GrantOne(blob, swarm, now)) {
-  }
-}
-
-// Members take turns; one that holds a lease waits until each has one.
-bool Tracker::GrantOne(const Digest& blob, Swarm& swarm, SteadyTime now) {
-  const auto first = std::ranges::find(swarm.free, true);
-  if (first == swarm.free.end()) return false;
-  auto holder = swarm.members.lower_bound(swarm.next_holder);
-  for (size_t tried = 0;; ++tried, ++holder) {
-    if (tried >= swarm.members.size()) return false;
-    if (holder == swarm.members.end()) holder = swarm.members.begin();
-    const bool holds = std::ranges::any_of(
-        swarm.leases, [&](const Lease& lease) { return Number(lease.holder) == holder->first; });
-    if (holder->second.origin_accepts && !holds) break;
-  }
-  const auto begin = static_cast<uint32_t>(first - swarm.free.begin());
-  const uint64_t most = swarm.ranges ? std::max<uint64_t>(1, kLeaseBytes / swarm.piece_size_bytes)
-                                     : swarm.free.size();
-  uint32_t end = begin;
-  while (end < swarm.free.size() && end - begin < most && swarm.free[end]) {
-    swarm.free[end++] = false;
-  }
-  const PieceRun run{PieceIndex{begin}, end - begin};
-  swarm.leases.push_back({NodeId{holder->first}, run, now});
-  swarm.next_holder = holder->first + 1;
-  actions_.push_back({TrackerAction::Kind::kLease, NodeId{holder->first}, blob, {}, run});
-  return true;
-}
-
-void Tracker::Tick(SteadyTime now) {
-  for (auto& [blob, swarm] : swarms_) {
-    for (size_t i = 0; i < swarm.leases.size();) {
-      const Lease lease = swarm.leases[i];
-      if (now - lease.last_piece < kLeaseStall) {
-        ++i;
-        continue;
+void Tracker::TellLease(const Digest& blob, Swarm& swarm, NodeId node) {
+  for (const LeaseBook::Lease& lease : swarm.book.leases()) {
+    if (lease.holder != node) continue;
+    for (uint32_t i = 0; i < lease.run.count;) {
+      uint32_t end = i;
+      while (end < lease.run.count && !lease.came[end]) ++end;
+      if (end > i) {
+        actions_.push_back({TrackerAction::Kind::kLease,
+                            node,
+                            blob,
+                            {},
+                            {PieceIndex{lease.run.begin() + i}, end - i},
+                            {}});
       }
-      swarm.leases.erase(swarm.leases.begin() + static_cast<std::ptrdiff_t>(i));
-      Return(swarm, lease);
-      swarm.next_holder = Number(lease.holder) + 1;
-      actions_.push_back({TrackerAction::Kind::kRevoke, lease.holder, blob, {}, lease.run});
+      i = end + 1;
     }
-    GrantLeases(blob, swarm, now);
   }
 }
 
-void Tracker::Return(Swarm& swarm, const Lease& lease) {
-  for (uint32_t piece = lease.run.begin(); piece < lease.run.end(); ++piece) {
-    if (swarm.fetched_by[piece] == kNobody) swarm.free[piece] = true;
+// Tells what changed in the swarm's leases.
+void Tracker::Flush(const Digest& blob, Swarm& swarm, SteadyTime now) {
+  for (const LeaseBook::Change& change : swarm.book.Take(now)) {
+    const auto kind = change.granted ? TrackerAction::Kind::kLease : TrackerAction::Kind::kRevoke;
+    actions_.push_back({kind, change.holder, blob, {}, change.run, {}});
   }
+}
+
+void Tracker::PieceFetched(NodeId node, const Digest& blob, PieceIndex piece, SteadyTime now) {
+  const PieceRun run{piece, 1};
+  PiecesFetched(node, blob, {&run, 1}, now);
+}
+
+void Tracker::PiecesFetched(NodeId node, const Digest& blob, std::span<const PieceRun> runs,
+                            SteadyTime now) {
+  Swarm* const swarm = Find(blob);
+  if (swarm == nullptr) return;
+  for (const PieceRun& run : runs) {
+    const uint32_t end = std::min(run.end(), swarm->book.pieces());
+    for (uint32_t piece = run.begin(); piece < end; ++piece) {
+      (void)swarm->book.Fetched(node, PieceIndex{piece}, now);
+    }
+  }
+  Flush(blob, *swarm, now);
+}
+
+void Tracker::PiecesMissing(NodeId node, const Digest& blob, std::span<const PieceRun> runs,
+                            SteadyTime now) {
+  Swarm* const swarm = Find(blob);
+  if (swarm == nullptr || !swarm->members.contains(Number(node))) return;
+  for (const PieceRun& run : runs) {
+    const uint32_t end = std::min(run.end(), swarm->book.pieces());
+    for (uint32_t piece = run.begin(); piece < end; ++piece) {
+      const NodeId fetcher = swarm->book.Fetcher(PieceIndex{piece});
+      const bool here = swarm->members.contains(Number(fetcher)) && fetcher != node;
+      swarm->book.Missing(node, PieceIndex{piece}, here, now);
+    }
+  }
+  Flush(blob, *swarm, now);
+}
+
+void Tracker::PieceMissing(const Digest& blob, PieceIndex piece, SteadyTime now) {
+  Swarm* const swarm = Find(blob);
+  if (swarm == nullptr || static_cast<uint32_t>(piece) >= swarm->book.pieces()) return;
+  const NodeId fetcher = swarm->book.Fetcher(piece);
+  if (swarm->members.contains(Number(fetcher))) return;
+  swarm->book.Missing(NodeId{kNobody}, piece, false, now);
+  Flush(blob, *swarm, now);
+}
+
+void Tracker::Attested(NodeId node, const Digest& blob, std::span<const PieceSum> sums,
+                       SteadyTime now) {
+  Swarm* const swarm = Find(blob);
+  if (swarm == nullptr) return;
+  std::vector<PieceSum> agreed;
+  std::vector<NodeId> outvoted;
+  for (const PieceSum& told : sums) {
+    if (!swarm->book.WasLeased(node, told.piece)) continue;
+    switch (swarm->ledger.Add(node, told)) {
+      case SumLedger::Outcome::kAgreed:
+        agreed.push_back(told);
+        std::ranges::copy(swarm->ledger.Outvoted(told.piece), std::back_inserter(outvoted));
+        break;
+      case SumLedger::Outcome::kContested:
+        swarm->book.Again(told.piece);
+        break;
+      case SumLedger::Outcome::kWrong:
+        outvoted.push_back(node);
+        break;
+      case SumLedger::Outcome::kKept:
+      case SumLedger::Outcome::kIgnored:
+        break;
+    }
+  }
+  if (swarm->ledger.need() > 1 && !agreed.empty()) TellSums(blob, *swarm, agreed);
+  Outvote(blob, *swarm, outvoted, now);
+}
+
+void Tracker::TellSums(const Digest& blob, const Swarm& swarm, const std::vector<PieceSum>& sums) {
+  for (const auto& [node, member] : swarm.members) {
+    if (member.seed) continue;
+    actions_.push_back({TrackerAction::Kind::kSums, NodeId{node}, blob, {}, {}, sums});
+  }
+}
+
+// With a digest the many may be wrong: each node judges by it and accuses whom it finds.
+void Tracker::Outvote(const Digest& blob, Swarm& swarm, const std::vector<NodeId>& nodes,
+                      SteadyTime now) {
+  for (const NodeId node : nodes) {
+    if (swarm.judged) swarm.book.SetAccepts(node, false);
+  }
+  const bool ban = !swarm.judged;
+  Flush(blob, swarm, now);
+  for (const NodeId node : nodes) {
+    if (ban && !blame_.IsBanned(node)) Ban(node, now);
+  }
+}
+
+void Tracker::DigestMismatch(NodeId node, const Digest& blob, SteadyTime now) {
+  Swarm* const swarm = Find(blob);
+  if (swarm == nullptr || !swarm->judged || !swarm->members.contains(Number(node))) return;
+  swarm->mismatches.insert(Number(node));
+  if (2 * swarm->mismatches.size() < swarm->members.size()) return;
+  if (swarm->ledger.need() >= SumLedger::kMaxNeed) return;
+  swarm->mismatches.clear();
+  swarm->ledger.NeedMore();
+  for (uint32_t piece = 0; piece < swarm->book.pieces(); ++piece) {
+    if (swarm->ledger.Agreed(PieceIndex{piece}) == nullptr) swarm->book.Again(PieceIndex{piece});
+  }
+  TellSums(blob, *swarm, swarm->ledger.AllAgreed());
+  Flush(blob, *swarm, now);
 }
 
 void Tracker::OriginRefused(NodeId node, const Digest& blob, SteadyTime now) {
-  const auto found = swarms_.find(blob);
-  if (found == swarms_.end()) return;
-  Swarm& swarm = found->second;
-  const auto member = swarm.members.find(Number(node));
-  if (member == swarm.members.end()) return;
-  member->second.origin_accepts = false;
-  for (size_t i = swarm.leases.size(); i-- > 0;) {
-    if (swarm.leases[i].holder != node) continue;
-    Return(swarm, swarm.leases[i]);
-    swarm.leases.erase(swarm.leases.begin() + static_cast<std::ptrdiff_t>(i));
-  }
-  GrantLeases(blob, swarm, now);
+  Swarm* const swarm = Find(blob);
+  if (swarm == nullptr || !swarm->members.contains(Number(node))) return;
+  swarm->members[Number(node)].origin_accepts = false;
+  swarm->book.SetAccepts(node, false);
+  Flush(blob, *swarm, now);
+}
+
+void Tracker::OriginAccepts(NodeId node, const Digest& blob, SteadyTime now) {
+  Swarm* const swarm = Find(blob);
+  if (swarm == nullptr || !swarm->members.contains(Number(node))) return;
+  swarm->members[Number(node)].origin_accepts = true;
+  swarm->book.SetAccepts(node, true);
+  Flush(blob, *swarm, now);
+}
+
+void Tracker::OriginAway(NodeId node, const Digest& blob, SteadyTime now) {
+  Swarm* const swarm = Find(blob);
+  if (swarm == nullptr) return;
+  swarm->book.Away(node, now);
+  Flush(blob, *swarm, now);
 }
 
 void Tracker::OriginWithoutRanges(const Digest& blob, SteadyTime now) {
-  const auto found = swarms_.find(blob);
-  if (found == swarms_.end() || !found->second.ranges) return;
-  Swarm& swarm = found->second;
-  swarm.ranges = false;
-  for (const Lease& lease : std::exchange(swarm.leases, {})) {
-    Return(swarm, lease);
-    actions_.push_back({TrackerAction::Kind::kRevoke, lease.holder, blob, {}, lease.run});
+  Swarm* const swarm = Find(blob);
+  if (swarm == nullptr) return;
+  swarm->book.WithoutRanges();
+  Flush(blob, *swarm, now);
+}
+
+Status Tracker::Holds(NodeId node, const Labels& labels, std::span<const Digest> blobs,
+                      SteadyTime now) {
+  if (blame_.IsBanned(node)) {
+    return PermissionDenied("node " + std::to_string(Number(node)) + " is banned");
   }
-  GrantLeases(blob, swarm, now);
+  TRY_STATUS(Know(node, labels));
+  const Status kept = inventory_.Add(node, blobs);
+  for (const Digest& blob : blobs) {
+    Swarm* const swarm = Find(blob);
+    if (swarm == nullptr || !inventory_.Holds(node, blob)) continue;
+    AddSeed(*swarm, node);
+    Flush(blob, *swarm, now);
+  }
+  return kept;
+}
+
+void Tracker::HoldsNot(NodeId node, std::span<const Digest> blobs, SteadyTime now) {
+  inventory_.Remove(node, blobs);
+  for (const Digest& blob : blobs) {
+    Swarm* const swarm = Find(blob);
+    if (swarm == nullptr) continue;
+    const auto member = swarm->members.find(Number(node));
+    if (member != swarm->members.end() && member->second.seed) Remove(blob, node, now);
+  }
 }
 
 void Tracker::Leave(NodeId node, const Digest& blob, SteadyTime now) {
-  const auto found = swarms_.find(blob);
-  if (found == swarms_.end()) return;
-  Remove(found->second, node);
-  if (found->second.members.empty()) {
-    swarms_.erase(found);
+  const auto known = nodes_.find(Number(node));
+  if (known != nodes_.end()) std::erase(known->second.swarms, blob);
+  if (inventory_.Holds(node, blob)) return Finished(blob, node, now);
+  Remove(blob, node, now);
+}
+
+// It has what it came for, and stays as a holder for those who come late: they would else know
+// only those who lack pieces themselves.
+void Tracker::Finished(const Digest& blob, NodeId node, SteadyTime now) {
+  Swarm* const swarm = Find(blob);
+  if (swarm == nullptr) return;
+  const auto member = swarm->members.find(Number(node));
+  if (member == swarm->members.end() || member->second.seed) return;
+  if (swarm->members.size() == swarm->seeds + 1) return Remove(blob, node, now);
+  member->second = {false, true};
+  ++swarm->seeds;
+  swarm->book.Leave(node);
+  Flush(blob, *swarm, now);
+}
+
+// A swarm of which only holders are left has nobody to serve.
+void Tracker::Remove(const Digest& blob, NodeId node, SteadyTime now) {
+  Swarm* const swarm = Find(blob);
+  if (swarm == nullptr) return;
+  const auto member = swarm->members.find(Number(node));
+  if (member == swarm->members.end()) return;
+  swarm->seeds -= member->second.seed ? 1 : 0;
+  swarm->members.erase(member);
+  swarm->crowd.Remove(node);
+  swarm->book.Lose(node, now);
+  if (swarm->members.size() == swarm->seeds) {
+    pieces_ -= swarm->book.pieces();
+    swarms_.erase(blob);
     return;
   }
-  GrantLeases(blob, found->second, now);
+  Flush(blob, *swarm, now);
+}
+
+void Tracker::NodeGone(NodeId node, SteadyTime now) {
+  const auto known = nodes_.find(Number(node));
+  if (known == nodes_.end()) return;
+  const auto swarms = std::move(known->second.swarms);
+  nodes_.erase(known);
+  for (const Digest& blob : swarms) Remove(blob, node, now);
+  if (inventory_.HeldBy(node) == 0) return;
+  inventory_.RemoveNode(node);
+  std::vector<Digest> seeded;
+  for (const auto& [blob, swarm] : swarms_) {
+    if (swarm.members.contains(Number(node))) seeded.push_back(blob);
+  }
+  for (const Digest& blob : seeded) Remove(blob, node, now);
+}
+
+void Tracker::Accuse(NodeId accuser, NodeId accused, const Digest& blob, SteadyTime now) {
+  static const std::vector<uint32_t> kNone;
+  Swarm* const swarm = Find(blob);
+  const auto& neighbours = swarm == nullptr ? kNone : swarm->crowd.Neighbours(accused);
+  const size_t others = nodes_.size() - nodes_.count(Number(accused));
+  if (blame_.Accuse(accuser, accused, neighbours, others, now)) Ban(accused, now);
 }
 
 void Tracker::Ban(NodeId node, SteadyTime now) {
-  banned_.insert(Number(node));
-  std::vector<Digest> blobs;
-  for (const auto& [blob, swarm] : swarms_) {
-    if (swarm.members.contains(Number(node))) blobs.push_back(blob);
-  }
-  for (const Digest& blob : blobs) Leave(node, blob, now);
+  blame_.Ban(node, now);
+  NodeGone(node, now);
+  actions_.push_back({TrackerAction::Kind::kBanned, node, {}, {}, {}, {}});
 }
 
-void Tracker::Remove(Swarm& swarm, NodeId node) {
-  const auto member = swarm.members.find(Number(node));
-  if (member == swarm.members.end()) return;
-  for (const uint32_t neighbour : member->second.neighbours) {
-    const auto other = swarm.members.find(neighbour);
-    if (other != swarm.members.end()) other->second.neighbours.erase(Number(node));
-  }
-  swarm.members.erase(member);
-  for (size_t i = swarm.leases.size(); i-- > 0;) {
-    if (swarm.leases[i].holder != node) continue;
-    Return(swarm, swarm.leases[i]);
-    swarm.leases.erase(swarm.leases.begin() + static_cast<std::ptrdiff_t>(i));
+void Tracker::Tick(SteadyTime now) {
+  blame_.Tick(now);
+  for (auto& [blob, swarm] : swarms_) {
+    swarm.book.Tick(now);
+    Flush(blob, swarm, now);
   }
 }
 
 std::vector<TrackerAction> Tracker::Take() { return std::exchange(actions_, {}); }
+
+std::optional<Tracker::SwarmView> Tracker::View(const Digest& blob) const {
+  const auto found = swarms_.find(blob);
+  if (found == swarms_.end()) return std::nullopt;
+  const Swarm& swarm = found->second;
+  SwarmView view{blob,
+                 swarm.size_bytes,
+                 swarm.book.piece_size_bytes(),
+                 swarm.book.pieces(),
+                 swarm.book.fetched(),
+                 swarm.book.ranges(),
+                 swarm.judged,
+                 {},
+                 swarm.book.leases()};
+  for (const auto& [node, member] : swarm.members) {
+    view.members.push_back({NodeId{node}, member.origin_accepts, member.seed,
+                            swarm.crowd.Neighbours(NodeId{node}).size()});
+  }
+  return view;
+}
+
+std::vector<Digest> Tracker::Swarms() const {
+  std::vector<Digest> blobs;
+  for (const auto& [blob, swarm] : swarms_) blobs.push_back(blob);
+  std::ranges::sort(blobs);
+  return blobs;
+}
+
+Tracker::Swarm* Tracker::Find(const Digest& blob) {
+  const auto found = swarms_.find(blob);
+  return found == swarms_.end() ? nullptr : &found->second;
+}
 
 // xorshift64*: small, and the same on every machine.
 uint64_t Tracker::Random() {

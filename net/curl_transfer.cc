@@ -63,8 +63,17 @@ bool HasControlCharacter(std::string_view text) {
   });
 }
 
+bool IsEncoded(const HttpHeaders& headers) {
+  const std::string_view coding = headers.Get("Content-Encoding");
+  return !coding.empty() && coding != "identity";
+}
+
 bool IsRedirect(long status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+std::string Milliseconds(std::chrono::milliseconds time) {
+  return std::to_string(time.count()) + " ms";
 }
 
 template <typename T>
@@ -85,11 +94,70 @@ Status CheckRequest(const HttpRequest& request) {
       return InvalidArgument("header \"" + name + "\" cannot be sent as it is");
     }
   }
-  return ParseOrigin(request.url).status();
+  const Origin origin = TRY(ParseOrigin(request.url));
+  if (request.tls && (origin.scheme != "https" || request.max_redirects > 0)) {
+    return InvalidArgument("a request with a certificate of ours wants https and no redirects");
+  }
+  return OkStatus();
 }
 
 void CurlTransfer::Resume() { mailbox->Post({CurlCommand::What::kResume, shared_from_this()}); }
 void CurlTransfer::Cancel() { mailbox->Post({CurlCommand::What::kCancel, shared_from_this()}); }
+
+// --- pace ---
+
+void CurlTransfer::GoOn() {
+  paused = false;
+  window_began_.reset();  // who could not take more was not kept waiting
+  Progress();
+}
+
+std::chrono::milliseconds CurlTransfer::StallLimit() const {
+  const bool in_body = head_complete_ && !redirecting_ && request.body_stall_timeout.count() > 0;
+  return in_body ? request.body_stall_timeout : request.stall_timeout;
+}
+
+Status CurlTransfer::CheckTotal(SteadyTime now, SteadyTime& due) const {
+  if (request.total_timeout.count() == 0) return OkStatus();
+  const SteadyTime end = began_ + request.total_timeout;
+  due = std::min(due, end);
+  if (now < end) return OkStatus();
+  return DeadlineExceeded(Describe() + ": the answer was not whole after " +
+                          Milliseconds(request.total_timeout));
+}
+
+Status CurlTransfer::CheckWait(SteadyTime now, std::chrono::milliseconds limit,
+                               SteadyTime& due) const {
+  TRY_STATUS(CheckTotal(now, due));
+  due = std::min(due, began_ + limit);
+  if (now < began_ + limit) return OkStatus();
+  return ResourceExhausted(Describe() + ": no connection became free");
+}
+
+Status CurlTransfer::CheckPace(SteadyTime now, SteadyTime& due) {
+  TRY_STATUS(CheckTotal(now, due));
+  if (paused) return OkStatus();
+  const SteadyTime stalled = last_progress_ + StallLimit();
+  due = std::min(due, stalled);
+  if (now >= stalled) {
+    return DeadlineExceeded(Describe() + ": no byte came for " + Milliseconds(StallLimit()));
+  }
+  if (request.low_speed_window.count() == 0) return OkStatus();
+  if (window_began_ && now >= *window_began_ + request.low_speed_window) {
+    if (window_bytes_ < request.low_speed_bytes) {
+      return DeadlineExceeded(Describe() + ": only " + std::to_string(window_bytes_) +
+                              " bytes came in " + Milliseconds(request.low_speed_window) +
+                              ", which is too slow to wait for");
+    }
+    window_began_.reset();
+  }
+  if (!window_began_) {
+    window_began_ = now;
+    window_bytes_ = 0;
+  }
+  due = std::min(due, *window_began_ + request.low_speed_window);
+  return OkStatus();
+}
 
 Status CurlTransfer::PrepareHop(const HttpClient::Options& options) {
   options_ = &options;
@@ -98,7 +166,7 @@ Status CurlTransfer::PrepareHop(const HttpClient::Options& options) {
   head_.effective_url = request.url;
   header_bytes_ = redirect_body_bytes_ = 0;
   head_complete_ = redirecting_ = address_tried_ = false;
-  bytes_seen = 0;
+  bytes_seen_ = 0;
   refused_ = OkStatus();
   if (easy == nullptr) easy = curl_easy_init();
   CHECK(easy != nullptr);
@@ -113,15 +181,20 @@ Status CurlTransfer::PrepareHop(const HttpClient::Options& options) {
   Set(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
   Set(easy, CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
   Set(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  Set(easy, CURLOPT_FRESH_CONNECT, request.fresh_connection ? 1L : 0L);
+  Set(easy, CURLOPT_FORBID_REUSE, request.fresh_connection ? 1L : 0L);
   Set(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  // With it libcurl decodes whatever it can, asked for or not.
+  if (request.decode) Set(easy, CURLOPT_ACCEPT_ENCODING, "identity");
   // Cancelling must not wait for a name that is still being looked up.
   Set(easy, CURLOPT_QUICK_EXIT, 1L);
   Set(easy, CURLOPT_CA_CACHE_TIMEOUT, kTrustStoreSeconds);
-  SetTrust();
+  request.tls ? SetIdentity() : SetTrust();
+  SetConnectTo();
   std::string proxy;
   if (!request.unix_socket.empty()) {
     Set(easy, CURLOPT_UNIX_SOCKET_PATH, request.unix_socket.c_str());
-  } else {
+  } else if (!request.tls) {
     proxy = ProxyFor(origin_.scheme, origin_.host, origin_.port, ProcessEnvironment());
   }
   // Said even when empty: libcurl must not read the environment by its own rules.
@@ -149,6 +222,41 @@ void CurlTransfer::SetTrust() {
   const std::string directory = environment("SSL_CERT_DIR");
   if (!file.empty()) Set(easy, CURLOPT_CAINFO, file.c_str());
   if (!directory.empty()) Set(easy, CURLOPT_CAPATH, directory.c_str());
+}
+
+// libcurl keeps a connection for requests to the same host with the same certificates: what
+// `peer_uri` says has to be in the URL's host too.
+void CurlTransfer::SetIdentity() {
+  const auto blob = [](const std::string& pem) {
+    // Not copied: `request` outlives the handle's use of it.
+    return curl_blob{const_cast<char*>(pem.data()), pem.size(), CURL_BLOB_NOCOPY};
+  };
+  const curl_blob certificate = blob(request.tls->certificate_pem);
+  const curl_blob key = blob(request.tls->key_pem);
+  const curl_blob ca = blob(request.tls->ca_pem);
+  Set(easy, CURLOPT_SSLCERT_BLOB, &certificate);
+  Set(easy, CURLOPT_SSLKEY_BLOB, &key);
+  Set(easy, CURLOPT_CAINFO_BLOB, &ca);
+  Set(easy, CURLOPT_CAPATH, nullptr);
+  Set(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+  Set(easy, CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_3));
+  Set(easy, CURLOPT_SSL_SESSIONID_CACHE, 0L);
+  using OnContext = CURLcode (*)(CURL*, void*, void*);
+  const OnContext on_context = [](CURL*, void* context, void* self) {
+    ExpectPeer(static_cast<ssl_ctx_st*>(context),
+               &static_cast<CurlTransfer*>(self)->request.peer_uri);
+    return CURLE_OK;
+  };
+  Set(easy, CURLOPT_SSL_CTX_FUNCTION, on_context);
+  Set(easy, CURLOPT_SSL_CTX_DATA, this);
+}
+
+void CurlTransfer::SetConnectTo() {
+  if (request.connect_to.empty()) return;
+  curl_slist_free_all(connect_to_);
+  connect_to_ = curl_slist_append(nullptr, ("::" + request.connect_to).c_str());
+  CHECK(connect_to_ != nullptr);
+  Set(easy, CURLOPT_CONNECT_TO, connect_to_);
 }
 
 // The proxy makes the connection, so only the target's name can be judged here.
@@ -216,8 +324,8 @@ void CurlTransfer::SetCallbacks() {
   const Xferinfo on_progress = [](void* self, curl_off_t, curl_off_t down, curl_off_t,
                                   curl_off_t up) {
     auto* transfer = static_cast<CurlTransfer*>(self);
-    if (down + up != transfer->bytes_seen) transfer->Progress();
-    transfer->bytes_seen = down + up;
+    if (down + up != transfer->bytes_seen_) transfer->Progress();
+    transfer->bytes_seen_ = down + up;
     return 0;
   };
   using Prereq = int (*)(void*, char*, char*, int, int);
@@ -257,6 +365,7 @@ curl_socket_t CurlTransfer::OpenSocket(const curl_sockaddr& address) {
 size_t CurlTransfer::OnHeaderLine(std::string_view line) {
   constexpr size_t kAbort = 0;
   Progress();
+  window_bytes_ += line.size();
   if (head_complete_) return line.size();  // trailers
   header_bytes_ += line.size();
   if (header_bytes_ > kMaxResponseHeaderBytes) {
@@ -275,6 +384,10 @@ size_t CurlTransfer::OnHeaderLine(std::string_view line) {
     redirecting_ =
         request.max_redirects > 0 && IsRedirect(status) && !head_.headers.Get("Location").empty();
     if (redirecting_) return size;
+    if (request.decode && IsEncoded(head_.headers)) {
+      head_.headers.Remove("Content-Encoding");
+      head_.headers.Remove("Content-Length");
+    }
     failure_ = handler->OnHead(head_);
     return failure_.ok() ? size : kAbort;
   }
@@ -294,6 +407,7 @@ size_t CurlTransfer::OnHeaderLine(std::string_view line) {
 size_t CurlTransfer::OnBody(std::string_view data) {
   constexpr size_t kAbort = CURL_WRITEFUNC_ERROR;
   Progress();
+  window_bytes_ += data.size();
   if (redirecting_) {
     redirect_body_bytes_ += data.size();
     return redirect_body_bytes_ > kMaxRedirectBodyBytes ? kAbort : data.size();
@@ -349,6 +463,8 @@ Status CurlTransfer::StatusOf(CURLcode code) const {
   switch (code) {
     case CURLE_URL_MALFORMAT:
       return InvalidArgument(why).Annotate(what);
+    case CURLE_OPERATION_TIMEDOUT:
+      return DeadlineExceeded(why).Annotate(what);
     case CURLE_OUT_OF_MEMORY:
       return ResourceExhausted(why).Annotate(what);
     case CURLE_SSL_CACERT_BADFILE:

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -39,6 +40,7 @@ class CurlTransfer final : public HttpTransfer, public std::enable_shared_from_t
   ~CurlTransfer() override {
     curl_easy_cleanup(easy);
     curl_slist_free_all(header_list_);
+    curl_slist_free_all(connect_to_);
   }
 
   void Resume() override;
@@ -54,7 +56,12 @@ class CurlTransfer final : public HttpTransfer, public std::enable_shared_from_t
   size_t OnHeaderLine(std::string_view line);
   size_t OnBody(std::string_view data);
   curl_socket_t OpenSocket(const curl_sockaddr& address);
-  void Progress() { last_progress = std::chrono::steady_clock::now(); }
+  void Progress() { last_progress_ = std::chrono::steady_clock::now(); }
+  void GoOn();  // after a pause
+  // kDeadlineExceeded once it is too slow; `due` is moved to when that can be, where it is earlier.
+  Status CheckPace(SteadyTime now, SteadyTime& due);
+  // The same while it waits for a connection; kResourceExhausted after `limit`.
+  Status CheckWait(SteadyTime now, std::chrono::milliseconds limit, SteadyTime& due) const;
 
   HttpRequest request;
   std::shared_ptr<HttpTransferHandler> handler;
@@ -62,18 +69,26 @@ class CurlTransfer final : public HttpTransfer, public std::enable_shared_from_t
   CURL* easy = nullptr;
   bool paused = false;
   bool done = false;
-  SteadyTime last_progress = std::chrono::steady_clock::now();
-  curl_off_t bytes_seen = 0;
 
  private:
   Status CheckProxiedHost() const;
   void SetTrust();
+  void SetIdentity();
+  void SetConnectTo();
   void SetMethod();
   void SetHeaders(const std::string& user_agent);
   void SetCallbacks();
+  Status CheckTotal(SteadyTime now, SteadyTime& due) const;
+  std::chrono::milliseconds StallLimit() const;
 
+  const SteadyTime began_ = std::chrono::steady_clock::now();
+  SteadyTime last_progress_ = began_;
+  curl_off_t bytes_seen_ = 0;  // of this hop, as libcurl counts them
+  std::optional<SteadyTime> window_began_;
+  uint64_t window_bytes_ = 0;
   const HttpClient::Options* options_ = nullptr;
   curl_slist* header_list_ = nullptr;
+  curl_slist* connect_to_ = nullptr;
   char error_text_[CURL_ERROR_SIZE] = {};
   Origin origin_;
   HttpResponseHead head_;

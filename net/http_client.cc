@@ -56,8 +56,8 @@ class CurlClient final : public HttpClient {
   void Admit();
   void StartHop(const Shared& transfer);
   void Reap();
-  // Ends what moved no byte for too long; says how long none of the others can be due.
-  std::chrono::milliseconds EndStalled();
+  // Ends what is late; says how long none of the others can be due.
+  std::chrono::milliseconds EndLate();
   void Finish(const Shared& transfer, const Status& status);
 
   const Options options_;
@@ -81,7 +81,7 @@ void CurlClient::Run() {
     int running = 0;
     curl_multi_perform(multi_, &running);
     Reap();
-    auto wait = EndStalled();
+    auto wait = EndLate();
     if (!waiting_.empty() && active_.size() < options_.max_connections) wait = {};
     curl_multi_poll(multi_, nullptr, 0, static_cast<int>(wait.count()), nullptr);
   }
@@ -108,8 +108,7 @@ void CurlClient::Obey(const CurlCommand& command) {
       return Finish(transfer, Cancelled("HTTP transfer was cancelled"));
     case CurlCommand::What::kResume: {
       if (!transfer->paused) return;
-      transfer->paused = false;
-      transfer->Progress();
+      transfer->GoOn();
       // Delivers what was held back, from inside this call.
       const CURLcode code = curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
       if (code != CURLE_OK) Finish(transfer, transfer->StatusOf(code));
@@ -151,37 +150,26 @@ void CurlClient::Reap() {
   }
 }
 
-std::chrono::milliseconds CurlClient::EndStalled() {
-  using std::chrono::milliseconds;
-  const auto now = std::chrono::steady_clock::now();
-  milliseconds next = kIdlePoll;
-  std::vector<Shared> stalled;
-  const auto look = [&](const Shared& transfer, milliseconds limit) {
-    const auto quiet = std::chrono::duration_cast<milliseconds>(now - transfer->last_progress);
-    if (quiet >= limit) {
-      stalled.push_back(transfer);
-    } else {
-      next = std::min(next, limit - quiet);
-    }
+std::chrono::milliseconds CurlClient::EndLate() {
+  const SteadyTime now = std::chrono::steady_clock::now();
+  SteadyTime due = now + kIdlePoll;
+  std::vector<std::pair<Shared, Status>> late;
+  const auto look = [&](const Shared& transfer, Status status) {
+    if (!status.ok()) late.emplace_back(transfer, std::move(status));
   };
-  for (const auto& [easy, transfer] : active_) {
-    if (!transfer->paused) look(transfer, transfer->request.stall_timeout);
+  for (const auto& [easy, transfer] : active_) look(transfer, transfer->CheckPace(now, due));
+  for (const Shared& transfer : waiting_) {
+    look(transfer, transfer->CheckWait(now, kMaxWaitForConnection, due));
   }
-  for (const Shared& transfer : stalled) {
-    const auto limit = transfer->request.stall_timeout;
-    Finish(transfer, Unavailable(transfer->Describe() + ": no byte came for " +
-                                 std::to_string(limit.count()) + " ms"));
-  }
-  stalled.clear();
-  for (const Shared& transfer : waiting_) look(transfer, kMaxWaitForConnection);
-  for (const Shared& transfer : stalled) {
-    Finish(transfer, ResourceExhausted(transfer->Describe() + ": no connection became free"));
-  }
-  return next;
+  for (const auto& [transfer, status] : late) Finish(transfer, status);
+  if (!late.empty()) return {};  // another one can take its place
+  // Rounded up: to wake just before it is due would be to turn in a circle.
+  return std::chrono::ceil<std::chrono::milliseconds>(due - now);
 }
 
 void CurlClient::Finish(const Shared& transfer, const Status& status) {
-  const Shared kept = transfer;  // `transfer` may be a reference into what is erased here
+  // `transfer` may be a reference into what is erased here.
+  const Shared kept = transfer;  // NOLINT(performance-unnecessary-copy-initialization)
   if (kept->done) return;
   kept->done = true;
   std::erase(waiting_, kept);

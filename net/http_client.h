@@ -19,8 +19,15 @@
 
 #include "base/status.h"
 #include "net/http.h"
+#include "net/tls.h"
 
 namespace hearth::net {
+
+// A body that comes slower than kLowSpeedBytes in kLowSpeedWindow is not waited for.
+inline constexpr uint64_t kLowSpeedBytes = 32 * 1024;
+inline constexpr std::chrono::milliseconds kLowSpeedWindow{30'000};
+// The total_timeout of a document (a manifest, a token): whoever fetches it holds a thread.
+inline constexpr std::chrono::milliseconds kDocumentTimeout{20'000};
 
 struct HttpRequest {
   std::string method = "GET";
@@ -30,10 +37,30 @@ struct HttpRequest {
   std::string body;
   std::string unix_socket;  // path; "" = TCP
   std::string ca_file;      // PEM; "" = the system's, or SSL_CERT_FILE and SSL_CERT_DIR
-  int max_redirects = 0;    // 0 = a 3xx is an answer like another
-  // No byte for so long, at any stage, ends the transfer with kUnavailable.
+  // Set: TLS 1.3 with this certificate, to whoever has a certificate that leads to `ca_pem` and the
+  // URI name `peer_uri`, whatever the host is called. No redirects, no proxy.
+  std::shared_ptr<const TlsIdentity> tls = nullptr;
+  std::string peer_uri;
+  std::string connect_to;  // "HOST:PORT" that is connected to in place of the URL's; "" = that
+  int max_redirects = 0;   // 0 = a 3xx is an answer like another
+  // Asks for the body as it is, and decodes what is encoded all the same (gzip and what else
+  // libcurl knows). Of such an answer the head lacks Content-Encoding and Content-Length, which
+  // would be of the encoded bytes. Not for ranges. Without it nothing is asked for and nothing
+  // decoded.
+  bool decode = false;
+  // Connects anew and closes the connection afterwards: proves that the server still accepts.
+  bool fresh_connection = false;
+  // Each of these ends the transfer with kDeadlineExceeded. No byte for so long, at any stage:
   std::chrono::milliseconds stall_timeout{10'000};
   std::chrono::milliseconds connect_timeout{10'000};
+  // No byte of a body that has begun for so long; 0 = as stall_timeout.
+  std::chrono::milliseconds body_stall_timeout{0};
+  // Not whole after so long, from Start() on, over all hops and pauses; 0 = no limit.
+  std::chrono::milliseconds total_timeout{0};
+  // Fewer bytes than this, of heads and bodies, in a window without a pause; no window = no limit.
+  // What ends within its first window may be as slow as it likes.
+  uint64_t low_speed_bytes = kLowSpeedBytes;
+  std::chrono::milliseconds low_speed_window{0};
 };
 
 struct HttpResponseHead {
@@ -53,8 +80,9 @@ class HttpTransferHandler {
   // ends the transfer with that status.
   virtual Result<Flow> OnData(std::string_view data) = 0;
   // Exactly once, last. OK = the whole body arrived as announced (one with neither length nor
-  // chunks ends wherever the connection ends). kUnavailable: connection, stall or truncation;
-  // kCancelled: Cancel() or the stop token; kPermissionDenied: address refused.
+  // chunks ends wherever the connection ends). kUnavailable: connection or truncation;
+  // kDeadlineExceeded: silent or too slow; kCancelled: Cancel() or the stop token;
+  // kPermissionDenied: address refused.
   virtual void OnDone(const Status& status) = 0;
 };
 
@@ -94,7 +122,8 @@ class HttpClient {
   virtual std::shared_ptr<HttpTransfer> Start(HttpRequest request,
                                               std::shared_ptr<HttpTransferHandler> handler) = 0;
 
-  // Blocks until the whole answer is there. Never call it from the loop thread. Any HTTP status is
+  // Blocks until the whole answer is there, for kDocumentTimeout where the request has no
+  // total_timeout. Never call it from the loop thread. Any HTTP status is
   // an OK result; errors are those of OnDone, and kResourceExhausted for a body over the limit.
   Result<HttpResponse> Fetch(HttpRequest request, uint64_t max_body_bytes,
                              std::stop_token stop = {});

@@ -62,6 +62,7 @@ class Collector final : public HttpTransferHandler {
 
 Result<HttpResponse> HttpClient::Fetch(HttpRequest request, uint64_t max_body_bytes,
                                        std::stop_token stop) {
+  if (request.total_timeout.count() == 0) request.total_timeout = kDocumentTimeout;
   auto collector = std::make_shared<Collector>(max_body_bytes, request.method != "HEAD");
   const auto transfer = Start(std::move(request), collector);
   const std::stop_callback on_stop(stop, [&] { transfer->Cancel(); });

@@ -1,5 +1,5 @@
-// HttpServer: HTTP/1.1 on loopback TCP or a unix socket, with bodies sent from files by
-// sendfile(2).
+// HttpServer: HTTP/1.1 on TCP, with or without TLS, or on a unix socket; bodies of files are sent
+// by sendfile(2) where there is no TLS.
 //
 // Requests are parsed on one or two I/O threads and handed to `Handler` on the server's own bounded
 // pool; the handler may block there for short file or network calls, and answers by calling
@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "net/http.h"
+#include "net/tls.h"
 
 namespace hearth::net {
 
@@ -31,6 +32,9 @@ struct ServerRequest {
   // Requested when the client closed (its sending half counts) or the server closes the connection.
   // Its callbacks run on an I/O thread.
   std::stop_token client_gone;
+  // Under TLS with client certificates: whose this connection is.
+  std::shared_ptr<const TlsPeer> peer = nullptr;
+  std::string remote = {};  // the client's address, without its port; empty on unix sockets
 };
 
 // The next stretch of a body.
@@ -70,12 +74,18 @@ struct ServerResponse {
 
 class HttpServer {
  public:
+  // Of a file under TLS, read and sent at once; each connection that sends holds so much.
+  static constexpr size_t kTlsChunkBytes = 256 * 1024;
+  static constexpr std::chrono::milliseconds kHandshakeTimeout{10'000};
+
   // Called once, from any thread, also after the client or the server is gone; dropping the last
   // copy uncalled answers 500.
   using Respond = std::function<void(ServerResponse)>;
   using Handler = std::function<void(ServerRequest, Respond)>;
   struct Options {
     std::string listen;  // "127.0.0.1:7733", port 0 = any; or "unix:/run/hearth/admin.sock"
+    // Set: every connection is TLS 1.3 with this identity. There is no CONNECT then.
+    TlsIdentitySource tls = nullptr;
     mode_t unix_mode = 0600;
     size_t io_threads = 1;
     size_t handler_threads = 4;
@@ -84,7 +94,8 @@ class HttpServer {
     size_t max_connections = 256;
     uint64_t max_body_bytes = 1024 * 1024;
     uint64_t max_header_bytes = 32 * 1024;
-    // Between requests, for a whole request to arrive, and without progress of a send.
+    // Between requests, for a whole request to arrive, and without progress of a send (under TLS:
+    // for each kTlsChunkBytes of it, so that who reads byte by byte is cut off).
     std::chrono::milliseconds idle_timeout{60'000};
     std::chrono::milliseconds tunnel_idle_timeout{300'000};
   };

@@ -23,7 +23,7 @@ void Hello(const ServerRequest&, const HttpServer::Respond& respond) { respond(T
 
 TEST(HttpServerLimitsTest, IdleConnectionsAreClosed) {
   auto options = Loopback();
-  options.idle_timeout = milliseconds(100);
+  options.idle_timeout = milliseconds(500);
   const auto server = StartServer(Hello, options);
   for (const char* start :
        {"", "GET / HT", "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx"}) {
@@ -35,7 +35,7 @@ TEST(HttpServerLimitsTest, IdleConnectionsAreClosed) {
 
 TEST(HttpServerLimitsTest, ClientThatTakesNothingIsClosed) {
   auto options = Loopback();
-  options.idle_timeout = milliseconds(100);
+  options.idle_timeout = milliseconds(500);
   Event gone;
   std::optional<std::stop_callback<std::function<void()>>> on_gone;
   const auto server = StartServer(
@@ -51,10 +51,10 @@ TEST(HttpServerLimitsTest, ClientThatTakesNothingIsClosed) {
 
 TEST(HttpServerLimitsTest, SlowHandlerIsNotIdle) {
   auto options = Loopback();
-  options.idle_timeout = milliseconds(50);
+  options.idle_timeout = milliseconds(500);
   const auto server = StartServer(
       [](const ServerRequest&, const auto& respond) {
-        ::poll(nullptr, 0, 300);
+        ::poll(nullptr, 0, 1500);
         respond(Text("late"));
       },
       options);

@@ -11,6 +11,7 @@
 
 #include "base/thread.h"
 #include "net/http_client.h"
+#include "net/listener.h"
 #include "net/raw_server_test.h"
 #include "net/server_fixture_test.h"
 
@@ -86,6 +87,29 @@ TEST(HttpServerTest, AnswersWhatTheHandlerSays) {
   EXPECT_EQ(response.value().body, "POST /a%20b?c=d&e in body");
   EXPECT_EQ(response.value().headers.Get("X-Out"), "1");
   EXPECT_TRUE(response.value().headers.Get("Date").ends_with(" GMT"));
+}
+
+TEST(HttpServerTest, TellsTheHandlerWhoAsks) {
+  for (const auto& [listen, remote] :
+       {std::pair{"127.0.0.1:0", "127.0.0.1"}, {"[::1]:0", "::1"}, {"[::]:0", "127.0.0.1"}}) {
+    HttpServer::Options options;
+    options.listen = listen;
+    // Some containers have no IPv6.
+    const bool v6 = std::string_view(listen).starts_with('[');
+    if (v6 && !Listen("[::1]:0", 0600).ok()) continue;
+    const auto server = StartServer(
+        [](const ServerRequest& request, const auto& respond) { respond(Text(request.remote)); },
+        options);
+    HttpRequest request;
+    request.url = "http://";
+    request.url += std::string(listen).starts_with("[::1]") ? "[::1]" : "127.0.0.1";
+    request.url += ":" + std::to_string(PortOf(*server)) + "/";
+    const auto client = HttpClient::Create({});
+    ASSERT_TRUE(client.ok());
+    const auto response = (*client)->Fetch(request, kFetchLimit);
+    ASSERT_TRUE(response.ok()) << response.status();
+    EXPECT_EQ(response->body, remote) << listen;
+  }
 }
 
 TEST(HttpServerTest, HeadHasTheLengthAndNoBody) {

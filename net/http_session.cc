@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "net/http_head.h"
 #include "net/http_tunnel.h"
+#include "net/socket_name.h"
 
 namespace hearth::net {
 
@@ -53,10 +54,21 @@ ServerResponse TextAnswer(int status, std::string text) {
 
 }  // namespace
 
+Result<std::shared_ptr<SSL_CTX>> HttpServerCore::TlsContext() {
+  auto identity = options.tls();
+  if (!identity) return FailedPrecondition("there is no certificate yet");
+  MutexLock lock(mutex);
+  if (identity != tls_identity) {
+    tls_context = TRY(MakeServerContext(*identity));
+    tls_identity = std::move(identity);
+  }
+  return tls_context;
+}
+
 HttpSession::HttpSession(std::shared_ptr<HttpServerCore> core)
     : core_(std::move(core)),
       strand_(asio::make_strand(core_->io)),
-      socket_(strand_),
+      stream_(strand_),
       timer_(strand_) {}
 
 HttpSession::~HttpSession() {
@@ -70,14 +82,39 @@ HttpSession::~HttpSession() {
 
 void HttpSession::Start(int fd, int family) {
   error_code error;
-  socket_.assign(asio::generic::stream_protocol(family, 0), fd, error);
+  stream_.socket().assign(asio::generic::stream_protocol(family, 0), fd, error);
   if (error) {
     ::close(fd);
     return;
   }
-  socket_.native_non_blocking(true, error);
-  asio::post(strand_, [self = shared_from_this()] { self->AwaitRequest(); });
+  stream_.socket().native_non_blocking(true, error);
+  remote_ = PeerName(fd).host;
+  asio::post(strand_, [self = shared_from_this()] {
+    self->core_->options.tls ? self->Handshake() : self->AwaitRequest();
+  });
 }
+
+void HttpSession::Handshake() {
+  if (closed_) return;
+  auto context = core_->TlsContext();
+  if (!context.ok()) {
+    LOG_WARNING("TLS connection refused", {{"error", context.status()}});
+    return Close();
+  }
+  Arm(std::min(core_->options.idle_timeout, HttpServer::kHandshakeTimeout));
+  stream_.Handshake(*std::move(context), [self = shared_from_this()](error_code error) {
+    if (self->closed_) return;
+    if (error) {
+      LOG_DEBUG("TLS handshake failed", {{"error", error.message()}});
+      return self->Close();
+    }
+    const std::unique_ptr<X509, decltype(&X509_free)> certificate(
+        SSL_get1_peer_certificate(self->stream_.native_tls()), X509_free);
+    if (certificate) self->peer_ = std::make_shared<const TlsPeer>(PeerOf(certificate.get()));
+    self->AwaitRequest();
+  });
+}
+
 void HttpSession::AwaitRequest() {
   if (closed_) return;
   if (core_->stopping) return Close();
@@ -86,7 +123,7 @@ void HttpSession::AwaitRequest() {
   if (closed_) return;
   Arm(core_->options.idle_timeout);
   if (watching_) {  // OnWatched() comes back here, at once where a request is there already
-    if (buffer_.size() > 0) watch_cancel_.emit(asio::cancellation_type::total);
+    if (buffer_.size() > 0) watch_cancel_.emit(asio::cancellation_type::all);
     return;
   }
   if (buffer_.size() == 0) buffer_.shrink_to_fit();
@@ -94,7 +131,7 @@ void HttpSession::AwaitRequest() {
   parser_->header_limit(static_cast<uint32_t>(core_->options.max_header_bytes));
   parser_->body_limit(core_->options.max_body_bytes);
   http::async_read_header(
-      socket_, buffer_, *parser_,
+      stream_, buffer_, *parser_,
       [self = shared_from_this()](error_code error, size_t) { self->OnHead(error); });
 }
 
@@ -116,7 +153,7 @@ void HttpSession::OnHead(error_code error) {
 }
 
 void HttpSession::ReadBody() {
-  http::async_read(socket_, buffer_, *parser_,
+  http::async_read(stream_, buffer_, *parser_,
                    [self = shared_from_this()](error_code error, size_t) {
                      if (self->closed_) return;
                      if (error) return self->Refuse(error);
@@ -126,9 +163,9 @@ void HttpSession::ReadBody() {
 
 // Answers what is no request, where the client may still be there to read it.
 void HttpSession::Refuse(error_code error) {
-  static const auto& http_category = make_error_code(http::error::bad_method).category();
+  const error_code of_http = make_error_code(http::error::bad_method);
   if (error == http::error::end_of_stream || error == http::error::partial_message ||
-      error.category() != http_category) {
+      error.category() != of_http.category()) {
     return Close();
   }
   if (error == http::error::header_limit) {
@@ -165,6 +202,8 @@ void HttpSession::Dispatch() {
   }
   request->body = std::move(message.body());
   request->client_gone = gone_.get_token();
+  request->peer = peer_;
+  request->remote = remote_;
   const auto once = std::make_shared<Once<ServerResponse>>(
       [self = shared_from_this()](ServerResponse response) {
         self->core_->Post(self->strand_, [self, response = std::move(response)]() mutable {
@@ -194,7 +233,7 @@ void HttpSession::Watch() {
     self->buffer_.commit(bytes);
     self->OnWatched(error);
   };
-  socket_.async_read_some(buffer_.prepare(kWatchBytes),
+  stream_.async_read_some(buffer_.prepare(kWatchBytes),
                           asio::bind_cancellation_slot(watch_cancel_.slot(), std::move(done)));
 }
 
@@ -217,6 +256,9 @@ void HttpSession::OnWatched(error_code error) {
 void HttpSession::Answer(ServerResponse response) {
   if (closed_) return;
   state_ = State::kSending;
+  if (response.tunnel && stream_.is_tls()) {
+    response = TextAnswer(501, "there is no CONNECT under TLS");
+  }
   if (response.tunnel) {
     tunnel_to_ = std::move(response.tunnel);
     static constexpr std::string_view kEstablished = "HTTP/1.1 200 Connection established\r\n\r\n";
@@ -289,7 +331,10 @@ void HttpSession::OnChunk(Result<BodyChunk> chunk) {
   }
   if (chunked_ && chunk_.last) suffix_ += "0\r\n\r\n";
   if (chunk_.file) {
-    return Write(asio::buffer(prefix_), [this, size] { SendFile(chunk_.offset_bytes, size); });
+    return Write(asio::buffer(prefix_), [this, size] {
+      stream_.is_tls() ? SendFileByTls(chunk_.offset_bytes, size)
+                       : SendFile(chunk_.offset_bytes, size);
+    });
   }
   const std::array<asio::const_buffer, 3> buffers = {
       asio::buffer(prefix_), asio::buffer(chunk_.data), asio::buffer(suffix_)};
@@ -301,7 +346,7 @@ void HttpSession::SendFile(uint64_t offset_bytes, uint64_t left_bytes) {
   if (closed_) return;
   if (left_bytes == 0) return Write(asio::buffer(suffix_), [this] { AfterChunk(); });
   auto offset = static_cast<off_t>(offset_bytes);
-  const ssize_t sent = ::sendfile(socket_.native_handle(), chunk_.file->get(), &offset,
+  const ssize_t sent = ::sendfile(stream_.socket().native_handle(), chunk_.file->get(), &offset,
                                   std::min<uint64_t>(left_bytes, kSendfileStepBytes));
   if (sent > 0) {
     Arm(core_->options.idle_timeout);
@@ -312,8 +357,8 @@ void HttpSession::SendFile(uint64_t offset_bytes, uint64_t left_bytes) {
     });
   }
   if (sent < 0 && (errno == EAGAIN || errno == EINTR)) {
-    return socket_.async_wait(Socket::wait_write, [self = shared_from_this(), offset_bytes,
-                                                   left_bytes](error_code error) {
+    return stream_.socket().async_wait(Socket::wait_write, [self = shared_from_this(), offset_bytes,
+                                                            left_bytes](error_code error) {
       if (error) return self->Close();
       self->SendFile(offset_bytes, left_bytes);
     });
@@ -322,6 +367,25 @@ void HttpSession::SendFile(uint64_t offset_bytes, uint64_t left_bytes) {
     LOG_ERROR("HTTP body cut short: the file ends early", {{"missing_bytes", left_bytes}});
   }
   Close();
+}
+
+void HttpSession::SendFileByTls(uint64_t offset_bytes, uint64_t left_bytes) {
+  if (closed_) return;
+  if (left_bytes == 0) {
+    file_bytes_ = {};
+    return Write(asio::buffer(suffix_), [this] { AfterChunk(); });
+  }
+  file_bytes_.resize(std::min<uint64_t>(left_bytes, HttpServer::kTlsChunkBytes));
+  const auto got = ReadAt(chunk_.file->get(), file_bytes_, offset_bytes);
+  if (!got.ok() || *got != file_bytes_.size()) {
+    LOG_ERROR("HTTP body cut short: the file cannot be read or ends early",
+              {{"missing_bytes", left_bytes}, {"error", got.status()}});
+    return Close();
+  }
+  const size_t size = *got;
+  Write(asio::buffer(file_bytes_), [this, offset_bytes, left_bytes, size] {
+    SendFileByTls(offset_bytes + size, left_bytes - size);
+  });
 }
 
 void HttpSession::AfterChunk() {
@@ -336,8 +400,12 @@ void HttpSession::EndAnswer() {
   if (keep_alive_ && !core_->stopping) return AwaitRequest();
   // Closing with unread input resets the connection, and the answer may be lost: read on.
   state_ = State::kLinger;
+  if (stream_.is_tls()) {
+    Arm(kLingerTime);
+    return stream_.ShutdownTls([self = shared_from_this()](error_code) { self->Close(); });
+  }
   error_code ignored;
-  socket_.shutdown(Socket::shutdown_send, ignored);
+  stream_.socket().shutdown(Socket::shutdown_send, ignored);
   if (eof_) return Close();
   Arm(kLingerTime);
   if (!watching_) buffer_.clear();
@@ -349,11 +417,11 @@ void HttpSession::OpenTunnel() {
   state_ = State::kTunnel;
   Disarm();
   if (!watching_) return StartTunnel();
-  watch_cancel_.emit(asio::cancellation_type::total);
+  watch_cancel_.emit(asio::cancellation_type::all);
 }
 
 void HttpSession::StartTunnel() {
-  tunnel_ = std::make_shared<HttpTunnel>(socket_, strand_, std::move(tunnel_to_),
+  tunnel_ = std::make_shared<HttpTunnel>(stream_.socket(), strand_, std::move(tunnel_to_),
                                          core_->options.tunnel_idle_timeout,
                                          [self = shared_from_this()] { self->Close(); });
   std::string early = boost::beast::buffers_to_string(buffer_.data());
@@ -366,10 +434,10 @@ void HttpSession::Write(const Buffers& buffers, Then then) {
   Arm(core_->options.idle_timeout);
   const auto progress = [self = shared_from_this()](error_code error, size_t) -> size_t {
     if (error) return 0;
-    self->Arm(self->core_->options.idle_timeout);
+    if (!self->stream_.is_tls()) self->Arm(self->core_->options.idle_timeout);
     return kSendfileStepBytes;
   };
-  asio::async_write(socket_, buffers, progress,
+  asio::async_write(stream_, buffers, progress,
                     [self = shared_from_this(), then](error_code error, size_t) {
                       if (self->closed_) return;
                       if (error) return self->Close();
@@ -391,9 +459,9 @@ void HttpSession::Close() {
   // An answer without length ends with the connection: only a reset shows that it is not whole.
   const bool cut_off = state_ == State::kSending || state_ == State::kAwaitChunk;
   if (cut_off && !length_ && !chunked_) {
-    socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+    stream_.socket().set_option(asio::socket_base::linger(true, 0), ignored);
   }
-  socket_.close(ignored);
+  stream_.socket().close(ignored);
   timer_.cancel();
   source_ = nullptr;
   tunnel_to_ = nullptr;

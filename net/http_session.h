@@ -14,10 +14,12 @@
 #include <stop_token>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/thread.h"
 #include "net/http_server.h"
+#include "net/http_stream.h"
 
 namespace hearth::net {
 
@@ -35,6 +37,9 @@ class HttpTunnel;
 struct HttpServerCore {
   HttpServerCore(HttpServer::Options opts, HttpServer::Handler handle)
       : options(std::move(opts)), handler(std::move(handle)) {}
+
+  // For a new connection, of the identity of now; null = plain. Fails where there is none.
+  Result<std::shared_ptr<SSL_CTX>> TlsContext();
 
   // Runs `task` on `strand`, unless the I/O threads are gone.
   template <typename Task>
@@ -56,12 +61,14 @@ struct HttpServerCore {
   CondVar changed;
   bool stopped GUARDED_BY(mutex) = false;
   std::map<HttpSession*, std::weak_ptr<HttpSession>> sessions GUARDED_BY(mutex);
+  std::shared_ptr<const TlsIdentity> tls_identity GUARDED_BY(mutex);  // tls_context is made of it
+  std::shared_ptr<SSL_CTX> tls_context GUARDED_BY(mutex);
 };
 
 // One connection. Everything runs on its strand.
 class HttpSession : public std::enable_shared_from_this<HttpSession> {
  public:
-  using Socket = asio::basic_stream_socket<asio::generic::stream_protocol, Strand>;
+  using Socket = HttpStream::Socket;
 
   explicit HttpSession(std::shared_ptr<HttpServerCore> core);
   ~HttpSession();
@@ -82,6 +89,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   enum class State { kIdle, kRequest, kHandling, kSending, kAwaitChunk, kLinger, kTunnel };
   using Parser = http::request_parser<http::string_body>;
 
+  void Handshake();
   void AwaitRequest();
   void OnHead(error_code error);
   void ReadBody();
@@ -94,6 +102,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void NextChunk();
   void OnChunk(Result<BodyChunk> chunk);
   void SendFile(uint64_t offset_bytes, uint64_t left_bytes);
+  void SendFileByTls(uint64_t offset_bytes, uint64_t left_bytes);
   void AfterChunk();
   void EndAnswer();
   void OpenTunnel();
@@ -105,7 +114,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
 
   const std::shared_ptr<HttpServerCore> core_;  // first, since the rest lives in its io_context
   const Strand strand_;
-  Socket socket_;
+  HttpStream stream_;
   Timer timer_;
   boost::beast::flat_buffer buffer_;
   std::optional<Parser> parser_;
@@ -116,6 +125,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   asio::cancellation_signal watch_cancel_;
   bool eof_ = false;
   std::stop_source gone_;
+  std::shared_ptr<const TlsPeer> peer_;
+  std::string remote_;
 
   // The answer under way.
   bool head_only_ = false;
@@ -124,6 +135,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   std::optional<uint64_t> length_;
   uint64_t sent_bytes_ = 0;
   std::string head_, text_, prefix_, suffix_;
+  std::vector<char> file_bytes_;  // of the file under way, where it goes by TLS
   std::shared_ptr<BodySource> source_;
   BodyChunk chunk_;
   std::shared_ptr<Fd> tunnel_to_;

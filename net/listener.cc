@@ -12,6 +12,9 @@
 #include <memory>
 #include <string_view>
 
+#include "base/host_port.h"
+#include "net/socket_name.h"
+
 namespace hearth::net {
 
 namespace {
@@ -26,34 +29,17 @@ Result<Fd> NewSocket(int family) {
   return fd;
 }
 
-std::string NameOf(int fd) {
-  sockaddr_storage address{};
-  socklen_t size = sizeof(address);
-  auto* generic = reinterpret_cast<sockaddr*>(&address);
-  char host[NI_MAXHOST];
-  char port[NI_MAXSERV];
-  if (::getsockname(fd, generic, &size) != 0 ||
-      ::getnameinfo(generic, size, host, sizeof(host), port, sizeof(port),
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
-    return "";
-  }
-  const std::string name = address.ss_family == AF_INET6 ? "[" + std::string(host) + "]" : host;
-  return name + ":" + port;
-}
-
 Result<Listener> ListenTcp(const std::string& where) {
-  const size_t colon = where.rfind(':');
-  std::string host = where.substr(0, colon);
-  const std::string port = colon == std::string::npos ? "" : where.substr(colon + 1);
-  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  if (host.empty() || port.empty()) {
-    return InvalidArgument("listen address \"" + where + "\": want HOST:PORT or unix:/path");
+  const auto parsed = HostPort::Parse(where);
+  if (!parsed.ok()) {
+    return InvalidArgument("listen address " + parsed.status().message() + " nor unix:/path");
   }
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
-  const int error = ::getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
+  const int error =
+      ::getaddrinfo(parsed->host.c_str(), std::to_string(parsed->port).c_str(), &hints, &found);
   if (error != 0) {
     return InvalidArgument("listen address \"" + where + "\": " + ::gai_strerror(error));
   }
@@ -68,8 +54,8 @@ Result<Listener> ListenTcp(const std::string& where) {
     }
     return ErrnoStatus(errno, "listen on " + where);
   }
-  std::string name = NameOf(fd.get());
-  return Listener{std::move(fd), std::move(name)};
+  const HostPort name = LocalName(fd.get());
+  return Listener{std::move(fd), name.ToString()};
 }
 
 Result<sockaddr_un> UnixAddress(const std::string& path) {

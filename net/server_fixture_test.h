@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "base/host_port.h"
 #include "base/thread.h"
 #include "net/http_client.h"
 #include "net/http_server.h"
@@ -77,10 +78,7 @@ inline std::unique_ptr<HttpServer> StartServer(HttpServer::Handler handler,
   return std::move(server).value();
 }
 
-inline uint16_t PortOf(const HttpServer& server) {
-  const std::string address = server.address();
-  return static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
-}
+inline uint16_t PortOf(const HttpServer& server) { return HostPort::Parse(server.address())->port; }
 
 // Everything the server says to `bytes` until it closes.
 inline std::string Say(const HttpServer& server, const std::string& bytes) {

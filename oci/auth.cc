@@ -113,6 +113,7 @@ net::HttpRequest TokenRequest(const AuthTarget& target, const Challenge& challen
     }
   }
   request.headers.Set("Accept", "application/json");
+  request.decode = true;
   if (HostNameOf(challenge.Get("realm")) == HostNameOf(target.host)) {
     request.ca_file = target.ca_file;
   }
@@ -215,6 +216,7 @@ Result<Authorizer::Entry> Authorizer::FetchToken(const AuthTarget& target,
   net::HttpRequest request = TokenRequest(target, challenge);
   request.stall_timeout = options_.stall_timeout;
   request.connect_timeout = options_.stall_timeout;
+  request.total_timeout = options_.document_timeout;
   const std::string what =
       "registry " + target.host + ": token service " + realm.substr(0, realm.find('?'));
   const net::HttpResponse answer = TRY(

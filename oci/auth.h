@@ -35,6 +35,7 @@ class Authorizer {
   struct Options {
     size_t max_tokens = 1024;  // the one that expires first goes
     std::chrono::milliseconds stall_timeout{10'000};
+    std::chrono::milliseconds document_timeout = net::kDocumentTimeout;
     uint64_t max_answer_bytes = 1024 * 1024;
   };
   // `client` and `clock` must outlive this.

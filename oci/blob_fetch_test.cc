@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <deque>
 
 #include "oci/registry.h"
 #include "oci/registry_fixture.h"
@@ -234,12 +235,108 @@ TEST_F(BlobFetchTest, SilentServerIsGivenUp) {
     reply.silent = true;
     return reply;
   });
-  options_.max_attempts = 2;
+  options_.stall_timeout = milliseconds(500);
   Registry registry = MakeRegistry();
   StringSink sink;
   EXPECT_EQ(registry.FetchBlob(AccessTo(server), {Digest::Of("x")}, sink).code(),
-            StatusCode::kUnavailable);
+            StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(server.requests().size(), 1u) << "attempts must not multiply the wait";
+}
+
+TEST_F(BlobFetchTest, BodyThatFellSilentIsResumedOnAnotherConnection) {
+  const std::string content(100'000, 'a');
+  ScriptedServer server([&](const Request& r, int count) {
+    Reply reply = BlobReply(r, content);
+    if (count == 1) {
+      reply.cut_after = 10'000;
+      reply.hangs = true;
+    }
+    return reply;
+  });
+  options_.stall_timeout = milliseconds(2000);
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  const Status status = registry.FetchBlob(AccessTo(server), {Digest::Of(content)}, sink);
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(sink.bytes, content);
+  ASSERT_EQ(server.requests().size(), 2u);
+  EXPECT_EQ(server.requests()[1].Header("Range"), "bytes=10000-");
+}
+
+TEST_F(BlobFetchTest, BodyThatFallsSilentEachTimeIsWaitedForOnce) {
+  const std::string content(100'000, 'a');
+  ScriptedServer server([&](const Request& r, int) {
+    Reply reply = BlobReply(r, content);
+    reply.cut_after = 1000;
+    reply.hangs = true;
+    return reply;
+  });
+  options_.least_progress_bytes = 5000;
+  options_.stall_timeout = milliseconds(2000);
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  const auto began = std::chrono::steady_clock::now();
+  const Status status = registry.FetchBlob(AccessTo(server), {Digest::Of(content)}, sink);
+  const auto took = std::chrono::steady_clock::now() - began;
+  EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded) << status;
+  EXPECT_THAT(status.message(), HasSubstr("no byte"));
+  EXPECT_LT(took, milliseconds(6000)) << "half, a quarter, an eighth …: one patience in all";
+  EXPECT_GT(server.requests().size(), 1u);
+}
+
+TEST_F(BlobFetchTest, BytesEncodedUnderWayAreRefusedBeforeTheFirstOne) {
+  const std::string content = "layer bytes";
+  ScriptedServer server([&](const Request&, int) {
+    Reply reply;
+    reply.body = "not what was asked for";
+    reply.headers["Content-Encoding"] = "gzip";
+    return reply;
+  });
+  Registry registry = MakeRegistry();
+  for (const auto& size : {std::optional<uint64_t>(content.size()), std::optional<uint64_t>()}) {
+    StringSink sink;
+    const Status status =
+        registry.FetchBlob(AccessTo(server), {Digest::Of(content), 0, size}, sink);
+    EXPECT_EQ(status.code(), StatusCode::kDataLoss) << status;
+    EXPECT_THAT(status.message(), HasSubstr("Content-Encoding"));
+    EXPECT_EQ(sink.bytes, "");
+  }
   EXPECT_EQ(server.requests().size(), 2u);
+  EXPECT_EQ(server.requests()[0].Header("Accept-Encoding"), "identity");
+}
+
+TEST_F(BlobFetchTest, LayerThatItsStorageCallsGzipEncodedComesAsItIs) {
+  const std::string content = std::string(kGzippedManifest, sizeof(kGzippedManifest) - 1);
+  ScriptedServer server([&](const Request& r, int) {
+    Reply reply = BlobReply(r, content);
+    reply.headers["Content-Encoding"] = "gzip";
+    return reply;
+  });
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  const Status status =
+      registry.FetchBlob(AccessTo(server), {Digest::Of(content), 0, content.size()}, sink);
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(sink.bytes, content);
+}
+
+TEST_F(BlobFetchTest, TricklingBlobIsGivenUp) {
+  const std::string content(100'000, 'a');
+  ScriptedServer server([&](const Request& r, int) {
+    Reply reply = BlobReply(r, content);
+    reply.cut_after = 10'000;
+    reply.trickles = true;
+    return reply;
+  });
+  options_.low_speed_bytes = 5000;
+  options_.low_speed_window = milliseconds(300);
+  options_.stall_timeout = std::chrono::minutes(5);
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  const Status status = registry.FetchBlob(AccessTo(server), {Digest::Of(content)}, sink);
+  EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded) << status;
+  EXPECT_THAT(status.message(), HasSubstr("too slow"));
+  EXPECT_EQ(server.requests().size(), 1u);
 }
 
 TEST_F(BlobFetchTest, StopTokenEndsAFetch) {
@@ -269,6 +366,64 @@ TEST_F(BlobFetchTest, EndpointIsAskedFirstAndTheRegistryAfterIt) {
   ASSERT_EQ(mirror.requests().size(), 1u);
   EXPECT_THAT(mirror.requests()[0].target, HasSubstr("?ns=127.0.0.1%3A"));
   EXPECT_THAT(origin.requests().at(0).target, Not(HasSubstr("?ns=")));
+}
+
+TEST_F(BlobFetchTest, ManySilentEndpointsCostLessThanTwo) {
+  const std::string content = "layer bytes";
+  ScriptedServer origin([&](const Request& r, int) { return BlobReply(r, content); });
+  const auto silent = [](const Request&, int) {
+    Reply reply;
+    reply.silent = true;
+    return reply;
+  };
+  std::deque<ScriptedServer> mirrors;
+  for (int i = 0; i < 8; ++i) {
+    mirrors.emplace_back(silent);
+    hosts_[origin.host()].endpoints.push_back(mirrors.back().url());
+  }
+  options_.stall_timeout = std::chrono::milliseconds(1'000);
+  Registry registry = MakeRegistry();
+  StringSink sink;
+  const auto began = std::chrono::steady_clock::now();
+  ASSERT_TRUE(registry.FetchBlob(AccessTo(origin), {Digest::Of(content)}, sink).ok());
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::milliseconds(6'000));
+  EXPECT_EQ(sink.bytes, content);
+}
+
+TEST_F(BlobFetchTest, BoundedRangeIsAskedForAndResumedWithItsEnd) {
+  const std::string content(700'000, 'c');
+  ScriptedServer server([&](const Request& request, int count) {
+    Reply reply = BlobReply(request, content);
+    if (count == 1) reply.cut_after = 300'000;
+    return reply;
+  });
+  auto registry = MakeRegistry();
+  StringSink sink;
+  const BlobRequest request{.digest = Digest::Of(content),
+                            .offset_bytes = 100,
+                            .size_bytes = content.size(),
+                            .end_bytes = 600'000};
+  EXPECT_EQ(registry.FetchBlob(AccessTo(server), request, sink), OkStatus());
+  EXPECT_EQ(sink.bytes, content.substr(100, 600'000 - 100));
+  ASSERT_EQ(server.requests().size(), 2u);
+  EXPECT_EQ(server.requests()[0].Header("Range"), "bytes=100-599999");
+  EXPECT_EQ(server.requests()[1].Header("Range"), "bytes=300100-599999");
+}
+
+TEST_F(BlobFetchTest, RegistryWithoutRangesIsSaidToHaveNone) {
+  const std::string content(700'000, 'c');
+  ScriptedServer server([&](const Request&, int) {
+    Reply reply;
+    reply.body = content;
+    return reply;
+  });
+  auto registry = MakeRegistry();
+  StringSink sink;
+  const BlobRequest request{
+      .digest = Digest::Of(content), .size_bytes = content.size(), .end_bytes = 300'000};
+  EXPECT_EQ(registry.FetchBlob(AccessTo(server), request, sink).code(), StatusCode::kUnimplemented);
+  EXPECT_EQ(sink.bytes, "");
+  EXPECT_EQ(server.requests().size(), 1u);
 }
 
 }  // namespace

@@ -179,6 +179,10 @@ Result<Reference> Reference::Parse(std::string_view text) {
       reference.domain == kHub && !rest.empty() && rest.find('/') == std::string_view::npos;
   reference.path = official ? "library/" + std::string(rest) : std::string(rest);
   TRY_STATUS(CheckName(text, reference));
+  // With what was left out put in, it must be read again.
+  if (reference.ToString().size() > kMaxReferenceBytes) {
+    return Bad(text, "is longer than 4096 bytes with the parts that it leaves out");
+  }
   return reference;
 }
 

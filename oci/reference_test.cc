@@ -111,5 +111,17 @@ TEST(Reference, HostsOfTheApi) {
   }
 }
 
+TEST(Reference, LongestOneStillReadsAgainWithItsDefaultTag) {
+  // Found by fuzzing: 4093 bytes that became 4100 by ":latest".
+  const std::string host(4084, 'x');
+  for (size_t dots = 0; dots <= 8; ++dots) {
+    const auto parsed = Reference::Parse(host + std::string(dots, 'y') + ".z/a");
+    if (!parsed.ok()) continue;
+    EXPECT_TRUE(Reference::Parse(parsed->ToString()).ok()) << parsed->ToString().size();
+  }
+  EXPECT_EQ(Reference::Parse(std::string(4090, 'x') + ".z/a").status().code(),
+            StatusCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace hearth::oci

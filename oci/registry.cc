@@ -43,13 +43,6 @@ Outcome Wrong(Status status) {
   return outcome;
 }
 
-// The transport's own failure.
-Outcome NoAnswer(Status status) {
-  Outcome outcome;
-  outcome.status = std::move(status);
-  return outcome;
-}
-
 Result<ManifestAnswer> CheckManifest(net::HttpResponse answer, const Object& object) {
   ManifestAnswer manifest;
   manifest.digest = Digest::Of(answer.body);
@@ -86,30 +79,16 @@ Result<std::optional<Descriptor>> DescriptorOf(const net::HttpHeaders& headers,
   return std::optional<Descriptor>(std::move(descriptor));
 }
 
-std::string WithoutNs(std::string_view path_and_query) {
-  const size_t mark = path_and_query.find('?');
-  std::string out(path_and_query.substr(0, mark));
-  if (mark == std::string_view::npos) return out;
-  std::string_view query = path_and_query.substr(mark + 1);
-  char joint = '?';
-  while (!query.empty()) {
-    const std::string_view pair = query.substr(0, query.find('&'));
-    query.remove_prefix(std::min(query.size(), pair.size() + 1));
-    if (pair.empty() || pair == "ns" || pair.starts_with("ns=")) continue;
-    out += joint;
-    out += pair;
-    joint = '&';
-  }
-  return out;
-}
-
 }  // namespace
 
 Registry::Registry(net::HttpClient& client, const Clock& clock, Options options)
     : client_(client),
       clock_(clock),
       options_(std::move(options)),
-      authorizer_(client, clock, Authorizer::Options{.stall_timeout = options_.stall_timeout}) {}
+      authorizer_(client, clock,
+                  Authorizer::Options{.stall_timeout = options_.stall_timeout,
+                                      .document_timeout = options_.document_timeout}),
+      health_({.clock = clock}) {}
 
 Result<RegistryHost> Registry::HostFor(const std::string& domain) const {
   if (!options_.host) return RegistryHost();
@@ -119,12 +98,12 @@ Result<RegistryHost> Registry::HostFor(const std::string& domain) const {
 Result<ManifestAnswer> Registry::GetManifest(const Access& access, const std::string& object_text,
                                              std::stop_token stop) {
   const Object object = TRY(ParseObject(object_text));
-  RegistryCall call(*this, access, "GET", "manifests/" + object.text, stop);
+  RegistryCall call(*this, access, {.method = "GET", .path = "manifests/" + object.text}, stop);
   ManifestAnswer manifest;
   TRY_STATUS(call.Run([&](const Route& route, net::HttpRequest request) {
     request.headers.Set("Accept", std::string(ManifestAccept()));
     auto answer = client_.Fetch(std::move(request), kMaxManifestBytes, stop);
-    if (!answer.ok()) return NoAnswer(answer.status());
+    if (!answer.ok()) return Outcome::NoAnswer(answer.status());
     if (answer->status != 200) return call.Failure(route, *answer);
     auto checked = CheckManifest(*std::move(answer), object);
     if (!checked.ok()) return Wrong(checked.status());
@@ -137,12 +116,12 @@ Result<ManifestAnswer> Registry::GetManifest(const Access& access, const std::st
 Result<Descriptor> Registry::HeadManifest(const Access& access, const std::string& object_text,
                                           std::stop_token stop) {
   const Object object = TRY(ParseObject(object_text));
-  RegistryCall call(*this, access, "HEAD", "manifests/" + object.text, stop);
+  RegistryCall call(*this, access, {.method = "HEAD", .path = "manifests/" + object.text}, stop);
   std::optional<Descriptor> descriptor;
   TRY_STATUS(call.Run([&](const Route& route, net::HttpRequest request) {
     request.headers.Set("Accept", std::string(ManifestAccept()));
     auto answer = client_.Fetch(std::move(request), kMaxManifestBytes, stop);
-    if (!answer.ok()) return NoAnswer(answer.status());
+    if (!answer.ok()) return Outcome::NoAnswer(answer.status());
     if (answer->status == 405) return Done();
     if (answer->status != 200) return call.Failure(route, *answer);
     auto read = DescriptorOf(answer->headers, object);
@@ -161,45 +140,16 @@ Result<Descriptor> Registry::HeadManifest(const Access& access, const std::strin
 
 Result<BlobHead> Registry::HeadBlob(const Access& access, const Digest& digest,
                                     std::stop_token stop) {
-  RegistryCall call(*this, access, "HEAD", "blobs/" + digest.ToString(), stop);
+  RegistryCall call(*this, access, {.method = "HEAD", .path = "blobs/" + digest.ToString()}, stop);
   BlobHead head;
   TRY_STATUS(call.Run([&](const Route& route, net::HttpRequest request) {
     auto answer = client_.Fetch(std::move(request), kMaxManifestBytes, stop);
-    if (!answer.ok()) return NoAnswer(answer.status());
+    if (!answer.ok()) return Outcome::NoAnswer(answer.status());
     if (answer->status != 200) return call.Failure(route, *answer);
     head.size_bytes = net::ContentLength(answer->headers);
     return Done();
   }));
   return head;
-}
-
-Result<net::HttpResponse> Registry::Forward(const ForwardRequest& request, std::stop_token stop) {
-  if (!IsRegistryDomain(request.registry)) {
-    return InvalidArgument("\"" + request.registry.substr(0, 100) +
-                           "\" is no registry host (expected HOST[:PORT])");
-  }
-  if (!request.path_and_query.starts_with("/v2/") ||
-      (request.method != "GET" && request.method != "HEAD")) {
-    return InvalidArgument("only GET and HEAD of /v2/… are sent on to a registry");
-  }
-  const RegistryHost host = TRY(HostFor(request.registry));
-  const bool plain = host.plain_http.value_or(IsLoopbackHost(request.registry));
-  net::HttpRequest onward;
-  onward.method = request.method;
-  onward.url = (plain ? "http://" : "https://") + RegistryApiHost(request.registry) +
-               WithoutNs(request.path_and_query);
-  for (const char* name : {"Accept", "Authorization", "Range", "If-None-Match"}) {
-    for (const std::string_view value : request.headers.GetAll(name)) {
-      onward.headers.Add(name, std::string(value));
-    }
-  }
-  onward.ca_file = host.ca_file;
-  onward.max_redirects = options_.max_redirects;
-  onward.stall_timeout = options_.stall_timeout;
-  onward.connect_timeout = options_.connect_timeout;
-  return client_.Fetch(std::move(onward), request.max_body_bytes, std::move(stop))
-      .Annotate("registry " + request.registry + ": " + request.method + " " +
-                request.path_and_query.substr(0, request.path_and_query.find('?')));
 }
 
 }  // namespace hearth::oci

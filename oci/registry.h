@@ -6,7 +6,8 @@
 //   kUnauthenticated     401 after an answered challenge, or no credential for it
 //   kPermissionDenied    403, or an address that may not be reached
 //   kResourceExhausted   429 until the attempts were used up, or a document over the limit
-//   kUnavailable         connection, stall, truncation, 5xx until the attempts were used up
+//   kUnavailable         connection, truncation, 5xx until the attempts were used up
+//   kDeadlineExceeded    silent or too slow; who asks again waits as long again
 //   kDataLoss            bytes that are not what their digest or size says
 //   kCancelled           the stop token
 #pragma once
@@ -28,6 +29,7 @@
 #include "oci/auth.h"
 #include "oci/credentials.h"
 #include "oci/descriptor.h"
+#include "oci/endpoint_health.h"
 
 namespace hearth::oci {
 
@@ -37,6 +39,7 @@ struct RegistryHost {
   std::string ca_file;                            // PEM; "" = the system's trust store
   std::vector<std::string> endpoints;  // "https://mirror.example.com": asked first, in order
   Credential credential;               // the node's own
+  bool shared = false;                 // it may serve whoever sends none of his own
 };
 
 // What is asked for, and as whom.
@@ -44,7 +47,9 @@ struct Access {
   std::string registry;    // domain of the reference: "docker.io", "127.0.0.1:5000"
   std::string repository;  // "library/nginx"
   // A caller's own Authorization header, used as it is instead of the node's credential. It goes to
-  // the registry itself only, never to an endpoint, a realm or a redirect's other host.
+  // the registry itself only, never to an endpoint, a realm or a redirect's other host. Blobs still
+  // come from the endpoints, as the node: whoever names a header here has seen the registry accept
+  // it for that blob.
   Secret<std::string> authorization = {};
 };
 
@@ -59,6 +64,9 @@ struct BlobRequest {
   uint64_t offset_bytes = 0;  // first byte that the sink wants
   // Of the whole blob where known, from its descriptor.
   std::optional<uint64_t> size_bytes = std::nullopt;
+  // Where what is wanted ends; wants `size_bytes`. kUnimplemented: the registry sends the whole
+  // blob whatever range it is asked for.
+  std::optional<uint64_t> end_bytes = std::nullopt;
 };
 
 // Takes a blob's bytes, on the HTTP client's loop thread: writes may block there as a pwrite does,
@@ -68,6 +76,11 @@ class BlobSink {
   virtual ~BlobSink() = default;
   // Once, before the first byte: size of the whole blob, nullopt where nobody says.
   virtual Status OnStart(std::optional<uint64_t> total_size_bytes) = 0;
+  // Asked before OnData. False: the bytes are held back until `resume` was called, from any thread.
+  virtual bool Ready(std::function<void()> resume) {
+    (void)resume;
+    return true;
+  }
   // Bytes in order, without gap or overlap over all retries.
   virtual Status OnData(std::string_view data) = 0;
 };
@@ -88,8 +101,14 @@ class Registry {
     std::chrono::milliseconds first_backoff{500};
     std::chrono::milliseconds max_backoff{10'000};
     std::chrono::milliseconds max_retry_after{30'000};  // a longer Retry-After is cut to this
+    // No byte for so long, over all attempts that are not quick failures, ends a call.
     std::chrono::milliseconds stall_timeout{10'000};
     std::chrono::milliseconds connect_timeout{10'000};
+    // A manifest, a token or an answer to a HEAD is whole by then, with all redirects.
+    std::chrono::milliseconds document_timeout = net::kDocumentTimeout;
+    // A blob that brings fewer bytes in a window is no better than one that stalls.
+    uint64_t low_speed_bytes = net::kLowSpeedBytes;
+    std::chrono::milliseconds low_speed_window = net::kLowSpeedWindow;
     int max_redirects = 10;
   };
   // `client` and `clock` must outlive this.
@@ -109,14 +128,19 @@ class Registry {
   Status FetchBlob(const Access& access, const BlobRequest& request, BlobSink& sink,
                    std::stop_token stop = {});
 
-  // A caller's request as it is, to the registry itself: no challenge is answered, no credential
-  // added, no retry made, so that 401 and WWW-Authenticate reach the caller. Redirects are followed
-  // without Authorization. `path_and_query` begins with "/v2/"; an `ns` parameter is taken out.
+  // Whether anybody may have what the node itself reads there: it reads without a credential, or
+  // with one that is shared. False where that cannot be told.
+  bool ServesAnyone(const std::string& domain) const;
+
+  // A caller's request as it is, with one try and no wait. With his Authorization it goes to the
+  // registry itself only; without one to the endpoints too, and with the node's credential where
+  // RegistryHost::shared says so. No challenge is answered with anything else, so that 401 and
+  // WWW-Authenticate of the registry reach the caller; an endpoint's refusal does not.
   struct ForwardRequest {
-    std::string registry;  // domain
-    std::string method = "GET";
-    std::string path_and_query;
-    net::HttpHeaders headers;  // only Accept, Authorization, Range and If-None-Match are sent on
+    Access access;
+    std::string method = "GET";  // or HEAD
+    std::string path;            // behind "/v2/REPOSITORY/": "manifests/latest"
+    net::HttpHeaders headers;    // only Accept, Range and If-None-Match are sent on
     uint64_t max_body_bytes = 4 * 1024 * 1024;
   };
   Result<net::HttpResponse> Forward(const ForwardRequest& request, std::stop_token stop = {});
@@ -129,6 +153,7 @@ class Registry {
   const Clock& clock_;
   const Options options_;
   Authorizer authorizer_;
+  EndpointHealth health_;
 };
 
 }  // namespace hearth::oci

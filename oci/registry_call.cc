@@ -105,16 +105,20 @@ std::optional<milliseconds> ParseRetryAfter(std::string_view value, WallTime now
   return milliseconds(std::max<int64_t>(0, (::timegm(&date) - now_seconds) * 1000));
 }
 
-RegistryCall::RegistryCall(Registry& registry, const Access& access, std::string method,
-                           std::string path, std::stop_token stop)
-    : registry_(registry),
-      access_(access),
-      method_(std::move(method)),
-      path_(std::move(path)),
-      stop_(std::move(stop)) {}
+std::string EndpointHost(std::string_view endpoint) {
+  const size_t scheme = endpoint.find("://");
+  if (scheme == std::string_view::npos) return "";
+  endpoint.remove_prefix(scheme + 3);
+  return std::string(endpoint.substr(0, endpoint.find('/')));
+}
+
+RegistryCall::RegistryCall(Registry& registry, const Access& access, Options options,
+                           std::stop_token stop)
+    : registry_(registry), access_(access), options_(std::move(options)), stop_(std::move(stop)) {}
 
 std::string RegistryCall::What() const {
-  return "registry " + access_.registry + ": " + method_ + " " + access_.repository + " " + path_;
+  return "registry " + access_.registry + ": " + options_.method + " " + access_.repository + " " +
+         options_.path;
 }
 
 Status RegistryCall::HttpError(int http_status, std::string_view body) const {
@@ -148,6 +152,7 @@ Result<Route> RegistryCall::OriginRoute(const RegistryHost& host) const {
   route.auth.credential = host.credential;
   route.auth.ca_file = host.ca_file;
   route.auth.plain_http = plain;
+  route.shared = host.shared;
   route.base_url = (plain ? "http://" : "https://") + route.auth.host;
   return route;
 }
@@ -157,22 +162,20 @@ Result<Route> RegistryCall::EndpointRoute(const std::string& endpoint) const {
   route.is_origin = false;
   route.base_url = endpoint;
   while (route.base_url.ends_with('/')) route.base_url.pop_back();
-  const size_t scheme = endpoint.find("://");
-  const std::string_view rest =
-      scheme == std::string::npos ? "" : std::string_view(route.base_url).substr(scheme + 3);
-  const std::string host(rest.substr(0, rest.find('/')));
+  const std::string host = EndpointHost(endpoint);
   const bool plain = endpoint.starts_with("http://");
   if ((!plain && !endpoint.starts_with("https://")) || !IsRegistryDomain(host)) {
     return InvalidArgument("endpoint \"" + endpoint + "\" of [registry.\"" + access_.registry +
                            "\"]: expected http(s)://HOST[:PORT][/PATH]");
   }
   const RegistryHost settings = TRY(registry_.HostFor(host));
-  route.query = "?ns=" + net::PercentEncode(access_.registry);
+  route.query = "?ns=" + net::PercentEncode(NormalizeDomain(access_.registry));
   route.auth.host = host;
   route.auth.scope = "repository:" + access_.repository + ":pull";
   route.auth.credential = settings.credential;
   route.auth.ca_file = settings.ca_file;
   route.auth.plain_http = plain;
+  route.shared = settings.shared;
   return route;
 }
 
@@ -186,46 +189,82 @@ Result<std::vector<Route>> RegistryCall::Routes() const {
   }
   const RegistryHost host = TRY(registry_.HostFor(access_.registry));
   std::vector<Route> routes;
-  if (access_.authorization.Reveal().empty()) {
+  if (access_.authorization.Reveal().empty() || options_.kind == Kind::kBlob) {
     for (const std::string& endpoint : host.endpoints) {
       routes.push_back(TRY(EndpointRoute(endpoint)));
     }
   }
   routes.push_back(TRY(OriginRoute(host)));
+  // One that lately gave no answer at all is kept for when nobody else has the thing.
+  std::stable_partition(routes.begin(), routes.end(), [this](const Route& route) {
+    return route.is_origin || registry_.health_.IsWell(route.base_url);
+  });
   return routes;
 }
 
 Status RegistryCall::Run(const Exchange& exchange) {
   const std::vector<Route> routes = TRY(Routes());
   Status status;
+  Status verdict;  // the registry's own, where it was not asked last
   for (const Route& route : routes) {
-    const int attempts = route.is_origin ? registry_.options_.max_attempts : kEndpointAttempts;
     bool final = false;
-    status = RunOn(route, attempts, exchange, &final);
-    if (status.ok() || final) break;
-    if (!route.is_origin) {
+    status = RunOn(route, exchange, &final);
+    if (status.ok() || final) return status.Annotate(What());
+    if (route.is_origin) {
+      verdict = status;
+    } else {
+      silent_ += status.code() == StatusCode::kDeadlineExceeded ? 1 : 0;
       LOG_WARNING(
           "registry endpoint failed",
           {{"endpoint", route.base_url}, {"registry", access_.registry}, {"error", status}});
     }
   }
-  return status.Annotate(What());
+  return verdict.Annotate(What());
 }
 
-Status RegistryCall::RunOn(const Route& route, int max_attempts, const Exchange& exchange,
-                           bool* final) {
+bool RegistryCall::AsCaller(const Route& route) const {
+  if (!access_.authorization.Reveal().empty()) return route.is_origin;
+  return options_.kind == Kind::kForward && !route.shared;
+}
+
+int RegistryCall::MaxAttempts(const Route& route) const {
+  if (options_.kind == Kind::kForward) return 1;
+  return route.is_origin ? registry_.options_.max_attempts : kEndpointAttempts;
+}
+
+// Each silent endpoint halves what the next one gets: however many there are, they cost the call
+// less than two.
+milliseconds RegistryCall::Patience(const Route& route) const {
+  constexpr int kMaxHalves = 16;
+  const milliseconds whole = registry_.options_.stall_timeout;
+  return route.is_origin ? whole
+                         : std::max(whole / (1 << std::min(silent_, kMaxHalves)), milliseconds(1));
+}
+
+Status RegistryCall::RunOn(const Route& route, const Exchange& exchange, bool* final) {
+  const int max_attempts = MaxAttempts(route);
   Secret<std::string> authorization = KnownAuthorization(route);
   bool answered = false;  // the header is a fresh answer to a challenge
+  // How long no byte may come: one stall uses it up, whatever attempts are left. A body that fell
+  // silent costs half, so that another connection can go on where it ended.
+  const milliseconds whole_patience = Patience(route);
+  milliseconds patience = whole_patience;
   for (int attempt = 1;;) {
     if (stop_.stop_requested()) {
       *final = true;
       return Cancelled("the request was cancelled");
     }
-    Outcome outcome = exchange(route, RequestFor(route, authorization));
+    Outcome outcome = exchange(route, RequestFor(route, authorization, patience));
     *final = outcome.final || outcome.status.code() == StatusCode::kCancelled;
+    if (!route.is_origin && !*final) {
+      registry_.health_.Note(route.base_url, outcome.http_status != 0 || outcome.status.ok());
+    }
     if (outcome.status.ok() || *final) return outcome.status;
-    if (outcome.progress) attempt = 1;
-    if (outcome.http_status == 401 && access_.authorization.Reveal().empty() && !answered) {
+    if (outcome.progress) {
+      attempt = 1;
+      patience = whole_patience;
+    }
+    if (outcome.http_status == 401 && !AsCaller(route) && !answered) {
       registry_.authorizer_.Forget(route.auth);
       auto answer = registry_.authorizer_.Answer(
           route.auth, ParseChallenges(outcome.headers.GetAll("WWW-Authenticate")), stop_);
@@ -240,6 +279,10 @@ Status RegistryCall::RunOn(const Route& route, int max_attempts, const Exchange&
       answered = answered && !outcome.progress;
     }
     if (!IsRetryable(outcome) || attempt >= max_attempts) return outcome.status;
+    if (outcome.status.code() == StatusCode::kDeadlineExceeded) {
+      if (!outcome.fell_silent) return outcome.status;
+      patience /= 2;
+    }
     if (!Wait(Backoff(attempt, outcome))) continue;
     ++attempt;
     if (!answered) authorization = KnownAuthorization(route);
@@ -247,19 +290,24 @@ Status RegistryCall::RunOn(const Route& route, int max_attempts, const Exchange&
 }
 
 Secret<std::string> RegistryCall::KnownAuthorization(const Route& route) {
-  if (!access_.authorization.Reveal().empty()) return access_.authorization;
+  if (AsCaller(route)) return access_.authorization;
   return registry_.authorizer_.Cached(route.auth);
 }
 
 net::HttpRequest RegistryCall::RequestFor(const Route& route,
-                                          const Secret<std::string>& authorization) const {
+                                          const Secret<std::string>& authorization,
+                                          milliseconds patience) const {
   net::HttpRequest request;
-  request.method = method_;
-  request.url = route.base_url + "/v2/" + access_.repository + "/" + path_ + route.query;
+  request.method = options_.method;
+  request.url = route.base_url + "/v2/" + access_.repository + "/" + options_.path + route.query;
   request.ca_file = route.auth.ca_file;
   request.max_redirects = registry_.options_.max_redirects;
-  request.stall_timeout = registry_.options_.stall_timeout;
-  request.connect_timeout = registry_.options_.connect_timeout;
+  request.stall_timeout = patience;
+  request.connect_timeout = std::min(registry_.options_.connect_timeout, patience);
+  request.total_timeout = registry_.options_.document_timeout;
+  // A blob's bytes are counted, resumed and hashed as they come: nothing may be encoded there.
+  request.decode = options_.kind != Kind::kBlob;
+  if (!request.decode) request.headers.Set("Accept-Encoding", "identity");
   if (!authorization.Reveal().empty()) {
     request.headers.Set("Authorization", authorization.Reveal());
   }

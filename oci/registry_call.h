@@ -9,6 +9,7 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -26,6 +27,7 @@ struct Route {
   std::string query;     // "?ns=docker.io" for an endpoint, else ""
   AuthTarget auth;
   bool is_origin = true;
+  bool shared = false;  // the credential may serve whoever sends none of his own
 };
 
 // What one HTTP exchange came to.
@@ -33,8 +35,16 @@ struct Outcome {
   Status status;        // OK ends the call
   int http_status = 0;  // 0 = no answer
   net::HttpHeaders headers;
-  bool progress = false;  // it brought something that need not be fetched again
-  bool final = false;     // no other attempt or endpoint can help
+  bool progress = false;     // it brought something that need not be fetched again
+  bool final = false;        // no other attempt or endpoint can help
+  bool fell_silent = false;  // within the body: half of the patience is left
+
+  // The transport's own failure.
+  static Outcome NoAnswer(Status status) {
+    Outcome outcome;
+    outcome.status = std::move(status);
+    return outcome;
+  }
 };
 
 class RegistryCall {
@@ -42,9 +52,18 @@ class RegistryCall {
   // One exchange with `request`, which has URL, Authorization, CA and timeouts set.
   using Exchange = std::function<Outcome(const Route& route, net::HttpRequest request)>;
 
-  // `path` follows "/v2/REPOSITORY/": "manifests/latest".
-  RegistryCall(Registry& registry, const Access& access, std::string method, std::string path,
-               std::stop_token stop);
+  enum class Kind : uint8_t {
+    kDocument,
+    kBlob,     // bytes that their digest judges: endpoints give them to an accepted caller too
+    kForward,  // once, as the caller: see Registry::Forward
+  };
+  struct Options {
+    Kind kind = Kind::kDocument;
+    std::string method = "GET";
+    std::string path;  // follows "/v2/REPOSITORY/": "manifests/latest"
+  };
+  // `registry` and `access` outlive this.
+  RegistryCall(Registry& registry, const Access& access, Options options, std::stop_token stop);
 
   // Exchanges until one succeeds or there is no hope. The status says what was asked of whom.
   Status Run(const Exchange& exchange);
@@ -61,20 +80,29 @@ class RegistryCall {
   Result<std::vector<Route>> Routes() const;
   Result<Route> OriginRoute(const RegistryHost& host) const;
   Result<Route> EndpointRoute(const std::string& endpoint) const;
-  Status RunOn(const Route& route, int max_attempts, const Exchange& exchange, bool* final);
+  Status RunOn(const Route& route, const Exchange& exchange, bool* final);
+  int MaxAttempts(const Route& route) const;
+  // How long no byte may come from it.
+  std::chrono::milliseconds Patience(const Route& route) const;
+  // Whether `route` is asked with the caller's own header, and with nothing else.
+  bool AsCaller(const Route& route) const;
   // The Authorization header for `route` that is known already; empty for none.
   Secret<std::string> KnownAuthorization(const Route& route);
-  net::HttpRequest RequestFor(const Route& route, const Secret<std::string>& authorization) const;
+  net::HttpRequest RequestFor(const Route& route, const Secret<std::string>& authorization,
+                              std::chrono::milliseconds patience) const;
   // False when the call was stopped meanwhile.
   bool Wait(std::chrono::milliseconds time) const;
   std::chrono::milliseconds Backoff(int attempt, const Outcome& outcome) const;
 
   Registry& registry_;
   const Access& access_;  // of the caller, who waits
-  const std::string method_;
-  const std::string path_;
+  const Options options_;
   const std::stop_token stop_;
+  int silent_ = 0;  // endpoints
 };
+
+// "https://mirror.example.com/sub" → "mirror.example.com"; "" where there is no scheme.
+std::string EndpointHost(std::string_view endpoint);
 
 // "120" or an HTTP date; nullopt for anything else.
 std::optional<std::chrono::milliseconds> ParseRetryAfter(std::string_view value, WallTime now);

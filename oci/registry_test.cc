@@ -235,26 +235,63 @@ TEST_F(RegistryTest, TroubleIsTriedOnlySoOften) {
   }
 }
 
-TEST_F(RegistryTest, ForwardPassesTheChallengeThrough) {
-  ScriptedServer server([](const Request&, int) {
-    return StatusReply(401, {{"WWW-Authenticate", "Bearer realm=\"https://auth/token\""}});
-  });
-  Login(server);
+TEST_F(RegistryTest, GzippedManifestIsDecodedThoughIdentityWasAskedFor) {
+  ScriptedServer server([](const Request&, int) { return GzippedManifestReply(); });
   Registry registry = MakeRegistry();
+  const auto manifest =
+      registry.GetManifest(AccessTo(server), Digest::Of(kManifestText).ToString());
+  ASSERT_TRUE(manifest.ok()) << manifest.status();
+  EXPECT_EQ(manifest->bytes, kManifestText);
+  EXPECT_EQ(server.requests().at(0).Header("Accept-Encoding"), "identity");
+}
+
+TEST_F(RegistryTest, LengthOfAGzippedManifestIsNotItsSize) {
+  ScriptedServer server([](const Request&, int) { return GzippedManifestReply(); });
+  Registry registry = MakeRegistry();
+  const auto head = registry.HeadManifest(AccessTo(server), "latest");
+  ASSERT_TRUE(head.ok()) << head.status();
+  EXPECT_EQ(head->size_bytes, kManifestText.size());
+  EXPECT_EQ(registry.HeadBlob(AccessTo(server), Digest::Of(kManifestText))->size_bytes,
+            std::nullopt);
+}
+
+TEST_F(RegistryTest, EncodingThatNobodyKnowsAndBrokenGzipAreRefused) {
+  for (const char* coding : {"secret-sauce", "gzip"}) {
+    ScriptedServer server([&](const Request&, int) {
+      Reply reply = ManifestReply();
+      reply.headers["Content-Encoding"] = coding;
+      return reply;
+    });
+    Registry registry = MakeRegistry();
+    const Status status = registry.GetManifest(AccessTo(server), "latest").status();
+    EXPECT_EQ(status.code(), StatusCode::kUnavailable) << status;
+  }
+}
+
+TEST_F(RegistryTest, TricklingDocumentIsGivenUp) {
+  // As a manifest, as a token, and as what the mirror passes on.
+  std::string host;
+  ScriptedServer server([&](const Request& r, int) {
+    if (r.target.starts_with("/v2/library/nginx/manifests/needs-a-token")) {
+      return StatusReply(401, {{"WWW-Authenticate", "Bearer realm=\"http://" + host + "/token\""}});
+    }
+    Reply reply = ManifestReply();
+    reply.cut_after = 10;
+    reply.trickles = true;
+    return reply;
+  });
+  host = server.host();
+  options_.document_timeout = milliseconds(300);
+  Registry registry = MakeRegistry();
+  for (const char* tag : {"latest", "needs-a-token"}) {
+    const Status status = registry.GetManifest(AccessTo(server), tag).status();
+    EXPECT_EQ(status.code(), StatusCode::kDeadlineExceeded) << status;
+    EXPECT_THAT(status.message(), HasSubstr("300 ms"));
+  }
   Registry::ForwardRequest request;
-  request.registry = server.host();
-  request.path_and_query = "/v2/a/b/manifests/1?ns=docker.io&x=1";
-  request.headers = {{"Authorization", "Bearer mine"}, {"Cookie", "no"}, {"Accept", "a/b"}};
-  const auto answer = registry.Forward(request);
-  ASSERT_TRUE(answer.ok()) << answer.status();
-  EXPECT_EQ(answer->status, 401);
-  EXPECT_EQ(answer->headers.Get("WWW-Authenticate"), "Bearer realm=\"https://auth/token\"");
-  ASSERT_EQ(server.requests().size(), 1u);
-  const Request sent = server.requests()[0];
-  EXPECT_EQ(sent.target, "/v2/a/b/manifests/1?x=1");
-  EXPECT_EQ(sent.Header("Authorization"), "Bearer mine");
-  EXPECT_EQ(sent.Header("Accept"), "a/b");
-  EXPECT_EQ(sent.Header("Cookie"), "");
+  request.access = AccessTo(server);
+  request.path = "manifests/1";
+  EXPECT_EQ(registry.Forward(request).status().code(), StatusCode::kDeadlineExceeded);
 }
 
 TEST_F(RegistryTest, WhatIsNoRegistryIsNotAsked) {

@@ -43,6 +43,8 @@ struct Reply {
   std::optional<size_t> cut_after;            // closes after so many bytes of the body
   std::optional<std::string> content_length;  // a false one
   bool silent = false;                        // says nothing until the client goes
+  bool hangs = false;                         // after cut_after: does not close, says no more
+  bool trickles = false;                      // after cut_after: a byte now and then
 };
 
 // Answers each request by `script`; one connection per request.
@@ -117,14 +119,7 @@ class ScriptedServer {
   }
 
   void Send(const Fd& fd, const Request& request, const Reply& reply) {
-    if (reply.silent) {
-      while (!stopping_) {
-        pollfd wait{fd.get(), POLLIN, 0};
-        char byte = 0;
-        if (::poll(&wait, 1, 20) > 0 && ::recv(fd.get(), &byte, 1, 0) <= 0) return;
-      }
-      return;
-    }
+    if (reply.silent) return AwaitClient(fd, false);
     std::string out = "HTTP/1.1 " + std::to_string(reply.status) + " x\r\nConnection: close\r\n";
     for (const auto& [name, value] : reply.headers) out += name + ": " + value + "\r\n";
     if (reply.chunked) {
@@ -150,7 +145,18 @@ class ScriptedServer {
       if (n <= 0) return;
       sent += static_cast<size_t>(n);
     }
+    if (reply.hangs || reply.trickles) return AwaitClient(fd, reply.trickles);
     ::shutdown(fd.get(), SHUT_WR);
+  }
+
+  // Until the client goes; with `trickle` it gets a byte each 20 ms.
+  void AwaitClient(const Fd& fd, bool trickle) {
+    while (!stopping_) {
+      pollfd wait{fd.get(), POLLIN, 0};
+      char byte = 'x';
+      if (::poll(&wait, 1, 20) > 0 && ::recv(fd.get(), &byte, 1, 0) <= 0) return;
+      if (trickle && ::send(fd.get(), "x", 1, MSG_NOSIGNAL) <= 0) return;
+    }
   }
 
   const Script script_;

@@ -6,6 +6,14 @@
 
 namespace hearth::p2p {
 
+bool BlobWriter::Ready(std::function<void()> resume) {
+  if (pace_.timers != nullptr && free_at_ > std::chrono::steady_clock::now()) {
+    pace_.timers->At(free_at_, std::move(resume));
+    return false;
+  }
+  return blob_.MayWrite(std::move(resume));
+}
+
 Status BlobWriter::Append(std::string_view data) {
   if (data.size() > blob_.size_bytes() - offset_) {
     return DataLoss("blob " + blob_.digest().ToString() + ": more than the " +
@@ -16,7 +24,12 @@ Status BlobWriter::Append(std::string_view data) {
     return written;
   }
   offset_ += data.size();
+  if (pace_.limiter != nullptr) {
+    free_at_ = pace_.limiter->Charge(Limiter::Traffic::kOrigin, data.size(),
+                                     std::chrono::steady_clock::now());
+  }
   CountReceived(ByteOrigin::kRegistry, data.size());
+  if (received_) received_(data.size());
   return OkStatus();
 }
 

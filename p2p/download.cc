@@ -28,6 +28,7 @@ Download::Download(Options options, SteadyTime now)
       picker_(PieceCount(options.size_bytes, options.piece_size_bytes), options.seed),
       sources_(kMaxSources),
       last_arrival_(now),
+      last_progress_(now),
       last_missing_(now),
       next_tick_(now + kTick) {
   picker_.AddSource(kOriginSource);
@@ -101,13 +102,59 @@ void Download::Tick(SteadyTime now) {
   Hedge(now);
   if (requests_.empty() && now - std::max(last_arrival_, last_missing_) >= kStarvedAfter) {
     last_missing_ = now;
-    uint32_t first = 0;
-    while (picker_.IsPresent(PieceIndex{first})) ++first;
-    actions_.push_back({Action::Kind::kMissing, {}, {}, {PieceIndex{first}, 1}});
+    TellMissing();
   }
-  if (!gave_up_ && now - last_arrival_ >= kGiveUpAfter) {
+  GoAlone(now);
+  if (!gave_up_ && now - last_progress_ >= kGiveUpAfter) {
     gave_up_ = true;
     actions_.push_back({Action::Kind::kGiveUp, {}, {}, {}});
+  }
+}
+
+void Download::TellMissing() {
+  size_t runs = 0;
+  for (uint32_t piece = 0; piece < picker_.pieces() && runs < kMaxMissingRuns;) {
+    const auto is_missing = [&] {
+      return piece < picker_.pieces() && !picker_.IsPresent(PieceIndex{piece}) &&
+             picker_.Holders(PieceIndex{piece}) == 0;
+    };
+    const uint32_t begin = piece;
+    while (is_missing()) ++piece;
+    if (piece == begin) {
+      ++piece;
+      continue;
+    }
+    ++runs;
+    actions_.push_back({Action::Kind::kMissing, {}, {}, {PieceIndex{begin}, piece - begin}});
+  }
+}
+
+// Nobody brings what is missing and nobody leases it: neither a lying or slow peer nor a tracker
+// that is away keeps this node from the origin. It starts anywhere, so that nodes in the same need
+// fetch different pieces and share them.
+void Download::GoAlone(SteadyTime now) {
+  const auto wait = tracker_ || !requests_.empty() ? kAloneAfter : kAloneWithoutTracker;
+  const Source& origin = At(kOriginSource);
+  if (complete() || origin.outstanding > 0 || !Usable(origin, now)) return;
+  if (!alone_ && now - last_arrival_ < wait) return;
+  alone_ = true;
+  const auto most =
+      static_cast<uint32_t>(std::max<uint64_t>(1, kOriginRunBytes / options_.piece_size_bytes));
+  const auto start = picker_.RandomMissing();
+  if (!start) return AskOriginToo(now);
+  for (uint32_t piece = static_cast<uint32_t>(*start), left = most;
+       left > 0 && piece < picker_.pieces() && !picker_.IsPresent(PieceIndex{piece});
+       --left, ++piece) {
+    picker_.SourceHas(kOriginSource, PieceIndex{piece});
+  }
+  AskOrigin(now);
+}
+
+// Every piece is asked for: the oldest one that only one source was asked for.
+void Download::AskOriginToo(SteadyTime now) {
+  for (const Request& request : requests_) {
+    if (picker_.Requests(request.run.first) > 1) continue;
+    return Ask(kOriginSource, {request.run.first, 1}, false, now);
   }
 }
 
@@ -116,8 +163,8 @@ void Download::Tick(SteadyTime now) {
 void Download::AskAll(SteadyTime now) {
   if (complete()) return;
   AskOrigin(now);
-  while (peer_requests_ < Budget() && picker_.unasked() > 0) {
-    std::vector<std::pair<double, uint32_t>> order;
+  std::vector<std::pair<double, uint32_t>> order;
+  if (peer_requests_ < Budget() && picker_.unasked() > 0) {
     for (uint32_t number = 1; number < kMaxSources; ++number) {
       const Source& source = sources_[number];
       if (Usable(source, now) && source.outstanding < Depth(source)) {
@@ -125,15 +172,26 @@ void Download::AskAll(SteadyTime now) {
       }
     }
     std::ranges::sort(order);
-    const bool asked = std::ranges::any_of(
-        order, [&](const auto& entry) { return AskPeer(SourceId{entry.second}, now); });
-    if (!asked) return;
   }
+  // Who has nothing for us now is not looked at twice.
+  for (auto next = order.begin();
+       next != order.end() && peer_requests_ < Budget() && picker_.unasked() > 0;) {
+    const Source& source = sources_[next->second];
+    const bool asked = AskPeer(SourceId{next->second}, now);
+    if (!asked || source.outstanding >= Depth(source)) {
+      ++next;
+      continue;
+    }
+    next->first = Score(source);
+    std::rotate(next, next + 1, std::upper_bound(next + 1, order.end(), *next));
+  }
+  if (alone_) GoAlone(now);
 }
 
 bool Download::AskPeer(SourceId peer, SteadyTime now) {
   const auto piece = picker_.Pick(peer);
   if (!piece) return false;
+  alone_ = false;
   Ask(peer, {*piece, 1}, false, now);
   return true;
 }
@@ -173,7 +231,10 @@ void Download::Hedge(SteadyTime now) {
 
 void Download::Ask(SourceId id, PieceRun run, bool hedge, SteadyTime now) {
   Source& source = At(id);
-  if (source.outstanding++ == 0) source.last_byte = now;
+  if (source.outstanding++ == 0) {
+    source.last_byte = now;
+    source.bytes = 0;
+  }
   for (uint32_t piece = run.begin(); piece < run.end(); ++piece) {
     picker_.Asked(id, PieceIndex{piece});
   }
@@ -224,6 +285,7 @@ void Download::Snub(SourceId id, SteadyTime now) {
 
 void Download::Learn(Source& source, const Request& request, SteadyTime now) {
   source.last_byte = now;
+  source.bytes = 0;
   source.snub = kSnubFor;
   Smooth(source.seconds_per_piece, Seconds(now - request.asked) / std::max(1u, source.outstanding));
   if (request.source != kOriginSource) Smooth(usual_seconds_, Seconds(now - request.asked));
@@ -232,17 +294,24 @@ void Download::Learn(Source& source, const Request& request, SteadyTime now) {
   double mean_gap = arrivals_per_second_ == 0 ? gap : 1 / arrivals_per_second_;
   mean_gap += kSmooth / 2 * (std::min(gap, 1.0) - mean_gap);
   arrivals_per_second_ = 1 / mean_gap;
-  last_arrival_ = now;
+  last_arrival_ = last_progress_ = now;
 }
 
 bool Download::Usable(const Source& source, SteadyTime now) const {
   return source.added && !source.banned && source.paused_until <= now;
 }
 
+std::chrono::nanoseconds Download::RoundTrip(const Source& source) const {
+  const auto known = std::min(source.answered, kRoundTrips);
+  if (known == 0) return source.round_trip;
+  return std::max(source.round_trip,
+                  *std::min_element(source.answers.begin(), source.answers.begin() + known));
+}
+
 // Bandwidth × delay in pieces, and one on the way.
 uint32_t Download::Depth(const Source& source) const {
   if (source.seconds_per_piece == 0) return 1;
-  const double pieces = Seconds(source.round_trip) / source.seconds_per_piece;
+  const double pieces = Seconds(RoundTrip(source)) / source.seconds_per_piece;
   return std::min<uint32_t>(kMaxDepth, 1 + static_cast<uint32_t>(std::ceil(pieces)));
 }
 
@@ -295,7 +364,13 @@ void Download::PeerHas(SourceId peer, const std::vector<PieceIndex>& pieces, Ste
   }
 }
 
+void Download::SetTracker(bool reachable, SteadyTime now) {
+  tracker_ = reachable;
+  AskAll(now);
+}
+
 void Download::GrantLease(PieceRun run, SteadyTime now) {
+  alone_ = false;
   for (uint32_t piece = run.begin(); piece < std::min(run.end(), picker_.pieces()); ++piece) {
     picker_.SourceHas(kOriginSource, PieceIndex{piece});
   }
@@ -314,7 +389,24 @@ void Download::SetWindow(PieceRun window, SteadyTime now) {
   AskAll(now);
 }
 
-void Download::Progress(RequestId id, SteadyTime now) {
+void Download::Progress(RequestId id, uint64_t bytes, SteadyTime now) {
+  const auto request = Find(id);
+  if (request == requests_.end()) return;
+  Source& source = At(request->source);
+  source.bytes += bytes;
+  if (source.bytes < kLeastBytes) return;
+  source.bytes = 0;
+  source.last_byte = last_progress_ = now;
+}
+
+void Download::Answered(RequestId id, std::chrono::nanoseconds took) {
+  const auto request = Find(id);
+  if (request == requests_.end()) return;
+  Source& source = At(request->source);
+  source.answers[source.answered++ % kRoundTrips] = took;
+}
+
+void Download::Excuse(RequestId id, SteadyTime now) {
   const auto request = Find(id);
   if (request != requests_.end()) At(request->source).last_byte = now;
 }

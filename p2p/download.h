@@ -3,10 +3,11 @@
 // Plain state: events and the time go in, actions come out of Take(); no I/O, no clock, no lock.
 // Whoever owns it guards it, carries the actions out and tells how they ended. Peers and the origin
 // are one kind of source; the origin has the pieces that this node holds leases for, is asked for
-// runs, and comes first because nobody else fetches those. A source that sends no byte for
+// runs, and comes first because nobody else fetches those. A source that brings next to nothing in
 // kStallAfter is snubbed, one that sent a wrong piece is blamed and never asked again.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -28,7 +29,7 @@ struct Action {
     kCancel,    // nobody waits for `request` any more; no event may follow for it
     kAnnounce,  // tell the neighbours that run.first is here
     kBlame,     // `source` sent a wrong run.first; tell the tracker
-    kMissing,   // no source has what is missing, run.first is the first; tell the tracker
+    kMissing,   // no source has `run`, at most kMaxMissingRuns of them; tell the tracker
     kComplete,  // every piece is here: check the digest
     kGiveUp,    // no source brought anything for kGiveUpAfter
   };
@@ -48,16 +49,24 @@ enum class Failure : uint8_t {
 
 class Download {
  public:
-  static constexpr std::chrono::seconds kStallAfter{2};  // no byte: snub
-  static constexpr std::chrono::seconds kSnubFor{4};     // doubles up to kMaxSnub
+  // Fewer bytes than kLeastBytes of a source in kStallAfter: snub. It must not be enough to send a
+  // byte now and then.
+  static constexpr std::chrono::seconds kStallAfter{2};
+  static constexpr uint64_t kLeastBytes = 4 * 1024;
+  static constexpr std::chrono::seconds kSnubFor{4};  // doubles up to kMaxSnub
   static constexpr std::chrono::seconds kMaxSnub{60};
-  static constexpr std::chrono::milliseconds kBusyPause{100};
+  static constexpr std::chrono::milliseconds kBusyPause{30};
   static constexpr std::chrono::seconds kStarvedAfter{2};  // nothing to ask: kMissing
-  static constexpr std::chrono::seconds kGiveUpAfter{30};
+  static constexpr size_t kMaxMissingRuns = 64;
+  // No piece came, for whatever reason: this node fetches from the origin without a lease.
+  static constexpr std::chrono::seconds kAloneAfter{10};
+  static constexpr std::chrono::seconds kAloneWithoutTracker{1};  // and nothing is to be asked
+  static constexpr std::chrono::seconds kGiveUpAfter{25};  // who waits hears of it within 30 s
   static constexpr std::chrono::milliseconds kQueueTarget{250};  // of asked-for data, per node
-  static constexpr uint32_t kMinRequests = 6;                    // at once, over all peers
+  static constexpr uint32_t kMinRequests = 24;                   // at once, over all peers
   static constexpr uint32_t kMaxRequests = 64;
   static constexpr uint32_t kMaxDepth = 8;     // at once, at one peer
+  static constexpr size_t kRoundTrips = 8;     // remembered of a source
   static constexpr uint32_t kHedgeFactor = 3;  // × the usual time of a request
   static constexpr std::chrono::milliseconds kMinHedgeAge{500};
   static constexpr uint32_t kMaxHedges = 4;  // at once
@@ -72,17 +81,24 @@ class Download {
 
   // Pieces that a former life of the blob left in the store.
   void AddPresent(PieceIndex piece, SteadyTime now);
-  // nullopt: kMaxSources are here already.
+  // nullopt: kMaxSources are here already. `round_trip`: until Answered() says more.
   std::optional<SourceId> AddPeer(std::chrono::nanoseconds round_trip, SteadyTime now);
   void RemovePeer(SourceId peer, SteadyTime now);
   void PeerHas(SourceId peer, const std::vector<PieceIndex>& pieces, SteadyTime now);
   // This node, and nobody else now, may fetch the run from the origin; until it is taken back.
   void GrantLease(PieceRun run, SteadyTime now);
   void RevokeLease(PieceRun run, SteadyTime now);
+  // Is the tracker there to grant leases? Taken for so until told.
+  void SetTracker(bool reachable, SteadyTime now);
   void SetWindow(PieceRun window, SteadyTime now);
 
   // Events of requests; one for a request that has ended is ignored.
-  void Progress(RequestId request, SteadyTime now);
+  void Progress(RequestId request, uint64_t bytes, SteadyTime now);
+  // From the ask to its first byte. Of the last kRoundTrips the shortest counts: the others waited
+  // in the source's queue.
+  void Answered(RequestId request, std::chrono::nanoseconds took);
+  // It waits, and not for its source.
+  void Excuse(RequestId request, SteadyTime now);
   void PieceArrived(RequestId request, PieceIndex piece, bool right, SteadyTime now);
   void Failed(RequestId request, Failure why, SteadyTime now);
   // A piece that was taken for right is not: the blob's digest disagreed.
@@ -105,12 +121,15 @@ class Download {
   struct Source {
     bool added = false;
     bool banned = false;
-    std::chrono::nanoseconds round_trip{};
+    std::chrono::nanoseconds round_trip{};  // at least
+    std::array<std::chrono::nanoseconds, kRoundTrips> answers{};
+    size_t answered = 0;
     std::chrono::nanoseconds snub{kSnubFor};  // the next one's length
     SteadyTime paused_until{};
     double seconds_per_piece = 0;  // smoothed; 0 = not known yet
     uint32_t outstanding = 0;      // requests
-    SteadyTime last_byte{};
+    SteadyTime last_byte{};        // when kLeastBytes were full
+    uint64_t bytes = 0;            // since then
   };
   struct Request {
     RequestId id;
@@ -122,6 +141,7 @@ class Download {
 
   Source& At(SourceId source) { return sources_[static_cast<uint32_t>(source)]; }
   bool Usable(const Source& source, SteadyTime now) const;
+  std::chrono::nanoseconds RoundTrip(const Source& source) const;
   uint32_t Depth(const Source& source) const;
   uint32_t Budget() const;
   double Score(const Source& source) const;
@@ -129,6 +149,9 @@ class Download {
   bool AskPeer(SourceId peer, SteadyTime now);
   void AskOrigin(SteadyTime now);
   void Hedge(SteadyTime now);
+  void TellMissing();
+  void GoAlone(SteadyTime now);
+  void AskOriginToo(SteadyTime now);
   void Ask(SourceId source, PieceRun run, bool hedge, SteadyTime now);
   std::vector<Request>::iterator Find(RequestId id);
   void End(std::vector<Request>::iterator request);
@@ -147,9 +170,12 @@ class Download {
   uint32_t hedges_ = 0;
   double usual_seconds_ = 0;        // of a peer's request, smoothed
   double arrivals_per_second_ = 0;  // pieces, smoothed
-  SteadyTime last_arrival_;
+  SteadyTime last_arrival_;         // of a piece
+  SteadyTime last_progress_;        // of any source
   SteadyTime last_missing_;
   SteadyTime next_tick_;
+  bool tracker_ = true;
+  bool alone_ = false;  // fetches from the origin without leases
   bool gave_up_ = false;
 };
 

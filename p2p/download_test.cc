@@ -86,17 +86,84 @@ TEST_F(DownloadTest, AStalledPeerIsSnubbedAndItsPieceGoesElsewhere) {
   EXPECT_EQ(Of(Kind::kRequest, actions)[0].source, other);
 }
 
-TEST_F(DownloadTest, APeerThatSendsBytesIsNotSnubbedHoweverSlow) {
+TEST_F(DownloadTest, ASlowPeerIsNotSnubbedButOneThatSendsAByteNowAndThenIs) {
+  for (const uint64_t bytes : {Download::kLeastBytes / 2, uint64_t{1}}) {
+    Download download = Draw(1);
+    Peer(download, "1");
+    const auto asked = Of(Kind::kRequest, download.Take());
+    ASSERT_EQ(asked.size(), 1u);
+    for (int i = 0; i < 8; ++i) {
+      now_ += seconds(1);
+      download.Progress(asked[0].request, bytes, now_);
+      download.Tick(now_);
+    }
+    EXPECT_EQ(Of(Kind::kCancel, download.Take()).empty(), bytes > 1) << bytes;
+  }
+}
+
+TEST_F(DownloadTest, WhatWaitsForNoSourceIsNotSnubbed) {
   Download download = Draw(1);
   Peer(download, "1");
   const auto asked = Of(Kind::kRequest, download.Take());
-  ASSERT_EQ(asked.size(), 1u);
-  for (int i = 0; i < 10; ++i) {
+  for (int i = 0; i < 8; ++i) {
     now_ += seconds(1);
-    download.Progress(asked[0].request, now_);
+    download.Excuse(asked[0].request, now_);
     download.Tick(now_);
   }
   EXPECT_TRUE(Of(Kind::kCancel, download.Take()).empty());
+}
+
+TEST_F(DownloadTest, APeerThatIsSlowOnPurposeKeepsNobodyFromTheOrigin) {
+  Download download = Draw(2);
+  Peer(download, "11");
+  const auto asked = Of(Kind::kRequest, download.Take());
+  ASSERT_EQ(asked.size(), 1u);
+  for (int i = 0; i < 60 && !download.complete(); ++i) {
+    now_ += seconds(1);
+    download.Progress(asked[0].request, Download::kLeastBytes, now_);
+    download.Tick(now_);
+    for (const Action& action : Of(Kind::kRequest, download.Take())) {
+      ASSERT_EQ(action.source, kOriginSource);
+      download.PieceArrived(action.request, action.run.first, true, now_);
+    }
+  }
+  EXPECT_TRUE(download.complete());
+}
+
+TEST_F(DownloadTest, BytesThatComeSlowlyAreNoReasonToGiveUp) {
+  Download download = Draw(1);
+  Peer(download, "1");
+  const auto asked = Of(Kind::kRequest, download.Take());
+  for (int i = 0; i < 60; ++i) {
+    now_ += seconds(1);
+    download.Progress(asked[0].request, Download::kLeastBytes, now_);
+    download.Tick(now_);
+    EXPECT_TRUE(Of(Kind::kGiveUp, download.Take()).empty()) << i;
+  }
+}
+
+TEST_F(DownloadTest, DepthFollowsTheShortestTimeThatAPeerTookToAnswer) {
+  Download download = Draw(100);
+  Peer(download, std::string(100, '1'));
+  std::vector<Action> asked;
+  const auto take = [&] {
+    for (const Action& action : Of(Kind::kRequest, download.Take())) asked.push_back(action);
+    return asked.size();
+  };
+  // One piece each 50 ms; every third request waited in the peer's queue.
+  const auto depth_after = [&](milliseconds answer) {
+    for (int i = 0; i < 30; ++i) {
+      (void)take();
+      const Action first = asked.front();
+      asked.erase(asked.begin());
+      now_ += milliseconds(50);
+      download.Answered(first.request, i % 3 == 0 ? answer + seconds(1) : answer);
+      download.PieceArrived(first.request, first.run.first, true, now_);
+    }
+    return take();
+  };
+  EXPECT_EQ(depth_after(milliseconds(1)), 2u) << "20 ms at least";
+  EXPECT_EQ(depth_after(milliseconds(190)), 5u);
 }
 
 TEST_F(DownloadTest, AWrongPieceIsBlamedAndItsSourceNeverAskedAgain) {
@@ -108,12 +175,14 @@ TEST_F(DownloadTest, AWrongPieceIsBlamedAndItsSourceNeverAskedAgain) {
   const auto actions = download.Take();
   ASSERT_EQ(Of(Kind::kBlame, actions).size(), 1u);
   EXPECT_EQ(Of(Kind::kBlame, actions)[0].source, liar);
-  Wait(download, seconds(90));
+  Wait(download, Download::kAloneAfter - seconds(1));
   EXPECT_TRUE(Of(Kind::kRequest, download.Take()).empty());
   EXPECT_EQ(download.Picture(), "..") << "the wrong piece is not here";
   const SourceId honest = Peer(download, "11");
   const auto again = Of(Kind::kRequest, download.Take());
   ASSERT_FALSE(again.empty());
+  Wait(download, seconds(90));
+  for (const Action& action : Of(Kind::kRequest, download.Take())) EXPECT_NE(action.source, liar);
   EXPECT_EQ(again[0].source, honest);
 }
 
@@ -168,6 +237,62 @@ TEST_F(DownloadTest, WithoutAnySourceItTellsTheTrackerAndGivesUpWithinItsBound) 
   EXPECT_EQ(Of(Kind::kMissing, download.Take()).size(), 1u);
   Wait(download, Download::kGiveUpAfter);
   EXPECT_EQ(Of(Kind::kGiveUp, download.Take()).size(), 1u) << "once, not at each tick";
+}
+
+TEST_F(DownloadTest, WhatNobodyHasIsToldAsRuns) {
+  Download download = Draw(6);
+  download.AddPresent(PieceIndex{2}, now_);
+  Wait(download, Download::kStarvedAfter);
+  const auto missing = Of(Kind::kMissing, download.Take());
+  ASSERT_EQ(missing.size(), 2u);
+  EXPECT_EQ(missing[0].run, (PieceRun{PieceIndex{0}, 2}));
+  EXPECT_EQ(missing[1].run, (PieceRun{PieceIndex{3}, 3}));
+}
+
+TEST_F(DownloadTest, WithoutALeaseItWaitsLongerForATrackerThanWithoutOneAndThenFetchesAlone) {
+  for (const bool tracker : {true, false}) {
+    Download download = Draw(20);
+    download.SetTracker(tracker, now_);
+    const auto wait = tracker ? Download::kAloneAfter : Download::kAloneWithoutTracker;
+    Wait(download, wait - milliseconds(500));
+    EXPECT_TRUE(Of(Kind::kRequest, download.Take()).empty()) << tracker;
+    Wait(download, milliseconds(500));
+    const auto asked = Of(Kind::kRequest, download.Take());
+    ASSERT_EQ(asked.size(), 1u) << tracker;
+    EXPECT_EQ(asked[0].source, kOriginSource);
+    EXPECT_LE(asked[0].run.count * kPiece, Download::kOriginRunBytes);
+  }
+}
+
+TEST_F(DownloadTest, AloneItGoesOnUntilItHasEverythingWithoutWaitingAgain) {
+  Download download = Draw(40);
+  download.SetTracker(false, now_);
+  Wait(download, Download::kAloneWithoutTracker);
+  for (int i = 0; i < 40; ++i) {
+    const auto asked = Of(Kind::kRequest, download.Take());
+    for (const Action& action : asked) {
+      for (uint32_t piece = action.run.begin(); piece < action.run.end(); ++piece) {
+        download.PieceArrived(action.request, PieceIndex{piece}, true, now_);
+      }
+    }
+  }
+  EXPECT_TRUE(download.complete()) << download.Picture();
+}
+
+TEST_F(DownloadTest, APeerThatHasSomethingEndsGoingAlone) {
+  Download download = Draw(40);
+  download.SetTracker(false, now_);
+  Wait(download, Download::kAloneWithoutTracker);
+  const auto asked = Of(Kind::kRequest, download.Take());
+  ASSERT_EQ(asked.size(), 1u);
+  Peer(download, std::string(40, '1'));
+  (void)download.Take();
+  for (uint32_t piece = asked[0].run.begin(); piece < asked[0].run.end(); ++piece) {
+    download.PieceArrived(asked[0].request, PieceIndex{piece}, true, now_);
+  }
+  for (const Action& action : Of(Kind::kRequest, download.Take())) {
+    EXPECT_NE(action.source, kOriginSource);
+  }
 }
 
 TEST_F(DownloadTest, RequestsStayWithinTheirBoundWhateverThePeersOffer) {

@@ -1,7 +1,9 @@
 #include "p2p/origin.h"
 
+#include <functional>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 namespace hearth::p2p {
 namespace {
@@ -17,6 +19,7 @@ class WriterSink final : public oci::BlobSink {
                     std::to_string(*total_size_bytes) + " bytes there, but its manifest says " +
                     std::to_string(into_.size_bytes()));
   }
+  bool Ready(std::function<void()> resume) override { return into_.Ready(std::move(resume)); }
   Status OnData(std::string_view data) override { return into_.Append(data); }
 
  private:

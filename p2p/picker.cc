@@ -84,6 +84,16 @@ std::optional<uint32_t> Picker::Rarest(const Source& source) {
   return best;
 }
 
+std::optional<PieceIndex> Picker::RandomMissing() {
+  if (unasked_ == 0) return std::nullopt;
+  const auto start = static_cast<uint32_t>(Random() % pieces_);
+  for (uint32_t step = 0; step < pieces_; ++step) {
+    const uint32_t piece = (start + step) % pieces_;
+    if (wanted_.Has(piece)) return PieceIndex{piece};
+  }
+  return std::nullopt;
+}
+
 void Picker::SetPresent(PieceIndex index) {
   const uint32_t piece = Number(index);
   CHECK(piece < pieces_);

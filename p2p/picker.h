@@ -81,6 +81,9 @@ class Picker {
   // when `source` has nothing for Pick().
   std::optional<PieceIndex> PickDuplicate(SourceId source) const;
 
+  // Any piece that is missing and nobody was asked for.
+  std::optional<PieceIndex> RandomMissing();
+
   // One character per piece: 1 here, r asked for, . missing.
   std::string Picture() const;
 

@@ -9,14 +9,19 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <stop_token>
+#include <string>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "oci/registry.h"
+#include "p2p/blob_sources.h"
+#include "p2p/blob_writer.h"
 #include "store/blob.h"
 #include "store/blob_store.h"
 
@@ -28,6 +33,8 @@ struct BlobRequest {
   std::vector<oci::Access> origins;  // tried in order
 };
 
+class Cluster;
+class PrivateBlobs;
 class SwarmCore;
 struct Flight;
 
@@ -62,24 +69,36 @@ class Swarm {
     size_t parallel_fetches = 8;  // threads; further requests queue, small blobs first
     size_t queue_limit = 4096;    // transfers that wait for a thread
     std::chrono::seconds failure_memory{60};
+    // The cluster that this node is in. Null = alone.
+    Cluster* cluster = nullptr;
+    // The registry's blobs are never handed to other nodes. Null = none is such.
+    std::function<bool(const std::string& registry)> is_private = nullptr;
+    PrivateBlobs* private_blobs = nullptr;
+    Pace pace = {};
   };
-  // The store and the registry must outlive this.
+  // What is in `options` must outlive this.
   explicit Swarm(Options options);
   ~Swarm();
 
   // The complete blob; or a share in its transfer, under way or queued, to which `request` adds its
   // origins. kNotFound: not here and nobody was named; kInvalidArgument: another size is known;
-  // kResourceExhausted: disk or queue full; kCancelled: after Stop().
+  // kUnavailable: a transfer that expects another size goes on for too long; kResourceExhausted:
+  // disk or queue full; kCancelled: after Stop().
   Result<std::shared_ptr<p2p::Fetch>> Fetch(BlobRequest request);
 
   // Why the last transfer of that blob failed, where that was within `failure_memory` and none has
   // begun since; OK otherwise. For who would rather be told to go elsewhere than wait for the same.
   Status RecentFailure(const Digest& digest) const;
 
+  // Who gave what, of blobs that came lately.
+  const BlobSources& sources() const { return *sources_; }
+
   // Cancels all transfers (readers get kCancelled) and joins the threads. Idempotent.
   void Stop();
 
  private:
+  const std::shared_ptr<BlobSources> sources_;
+  const std::unique_ptr<ThreadPool> origin_threads_;  // null = alone
   const std::shared_ptr<SwarmCore> core_;
 };
 

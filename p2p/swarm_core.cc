@@ -14,8 +14,6 @@ constexpr size_t kMaxFailures = 1024;
 constexpr size_t kMaxOriginsPerBlob = 16;
 // Configs and the like go ahead of layers: somebody always waits for them.
 constexpr uint64_t kSmallBlobBytes = 1024 * 1024;
-// How long a request waits for a transfer of the same digest that is just being made or ended.
-constexpr std::chrono::seconds kHandOverWait{5};
 
 bool SameAccess(const oci::Access& a, const oci::Access& b) {
   return a.registry == b.registry && a.repository == b.repository &&
@@ -55,7 +53,7 @@ Result<std::shared_ptr<Fetch>> SwarmCore::Join(BlobRequest request) {
 
 // Null: there is none, and the request names nobody who could start one.
 Result<std::shared_ptr<Flight>> SwarmCore::FindOrReserve(BlobRequest& request, bool& reserved) {
-  const SteadyTime give_up = std::chrono::steady_clock::now() + kHandOverWait;
+  const SteadyTime give_up = std::chrono::steady_clock::now() + options_.hand_over_wait;
   MutexLock lock(mutex_);
   while (true) {
     if (stopping_) return Cancelled("the node is stopping");
@@ -70,10 +68,16 @@ Result<std::shared_ptr<Flight>> SwarmCore::FindOrReserve(BlobRequest& request, b
       }
       continue;
     }
+    // One of the two manifests is wrong, and nobody knows which: the origin soon ends a transfer
+    // that expects another size than it has.
     if (flight->size_bytes != request.size_bytes) {
-      return InvalidArgument(
-          "blob " + request.digest.ToString() + " of " + std::to_string(request.size_bytes) +
-          " bytes is being fetched with a size of " + std::to_string(flight->size_bytes));
+      if (!changed_.WaitUntil(mutex_, give_up)) {
+        return Unavailable("blob " + request.digest.ToString() + " of " +
+                           std::to_string(request.size_bytes) +
+                           " bytes is being fetched with a size of " +
+                           std::to_string(flight->size_bytes) + "; try again when that has ended");
+      }
+      continue;
     }
     AddOrigins(flight->origins, std::move(request.origins));
     ++flight->holders;
@@ -108,6 +112,8 @@ Result<std::shared_ptr<Fetch>> SwarmCore::WithoutOrigin(const Digest& digest) {
 // Makes the blob without holding the mutex, since that touches the disk.
 Result<std::shared_ptr<Fetch>> SwarmCore::Open(const std::shared_ptr<Flight>& flight) {
   auto grown = options_.blobs.Grow(flight->digest, flight->size_bytes);
+  const bool anew = grown.ok() && grown->writer && grown->blob->PresentBytes() == 0;
+  if (anew && options_.sources) options_.sources->Forget(flight->digest);
   bool stopped = false;
   {
     MutexLock lock(mutex_);
@@ -185,7 +191,59 @@ void SwarmCore::Run() {
   }
 }
 
+std::optional<std::vector<oci::Access>> SwarmCore::BeginTry(Flight& flight, std::stop_token& stop) {
+  MutexLock lock(mutex_);
+  if (stopping_ || flight.holders == 0) {
+    flight.outcome = Cancelled(stopping_ ? "the node is stopping"
+                                         : "nobody waits for blob " + flight.digest.ToString());
+    flight.state = Flight::State::kEnding;
+    return std::nullopt;
+  }
+  if (flight.stop.stop_requested()) flight.stop = std::stop_source();
+  stop = flight.stop.get_token();
+  return flight.origins;
+}
+
+bool SwarmCore::TransferInCluster(Flight& flight) {
+  std::shared_ptr<ClusterTransfer> judged;
+  std::stop_token stop;
+  while (const auto origins = BeginTry(flight, stop)) {
+    const bool is_private =
+        options_.is_private && std::ranges::any_of(*origins, [this](const oci::Access& access) {
+          return options_.is_private(access.registry);
+        });
+    if (is_private && options_.private_blobs != nullptr) {
+      options_.private_blobs->Add(flight.digest);
+    }
+    if (is_private || !options_.open_transfer) return false;
+    if (flight.blob->state() == store::Blob::State::kFailed) {
+      if (Status status = Regrow(flight); !status.ok()) {
+        Decide(flight, std::move(status));
+        return true;
+      }
+    }
+    const auto transfer = options_.open_transfer(flight.blob, *origins, judged);
+    bool final_error = false;
+    Status status = transfer->Run(stop, final_error);
+    if (!status.ok() && stop.stop_requested()) continue;
+    if (!final_error && status.code() == StatusCode::kDataLoss && !judged) {
+      LOG_WARNING("the pieces of a blob do not make its digest; all are fetched from the origin",
+                  {{"digest", flight.digest.ToString()}});
+      judged = transfer;
+      continue;
+    }
+    {
+      MutexLock lock(mutex_);  // whoever came meanwhile may know another origin
+      if (!status.ok() && !final_error && flight.origins.size() > origins->size()) continue;
+    }
+    Decide(flight, std::move(status));
+    return true;
+  }
+  return true;
+}
+
 void SwarmCore::Transfer(const std::shared_ptr<Flight>& flight) {
+  if (TransferInCluster(*flight)) return End(*flight);
   std::stop_token stop;
   while (const auto source = NextSource(*flight, stop)) {
     bool final_error = false;
@@ -201,6 +259,10 @@ void SwarmCore::Transfer(const std::shared_ptr<Flight>& flight) {
       break;
     }
     MutexLock lock(mutex_);
+    if (status.code() == StatusCode::kDeadlineExceeded) {
+      flight->silent.push_back(flight->origins[flight->next_origin].registry);
+      status = Unavailable(status.message());  // the other code is for who waits for the blob
+    }
     ++flight->next_origin;
     flight->outcome = std::move(status);
   }
@@ -217,6 +279,10 @@ std::unique_ptr<Source> SwarmCore::NextSource(Flight& flight, std::stop_token& s
                                            : "nobody waits for blob " + flight.digest.ToString());
       flight.state = Flight::State::kEnding;
       return nullptr;
+    }
+    while (flight.next_origin < flight.origins.size() &&
+           IsSilent(flight, flight.origins[flight.next_origin])) {
+      ++flight.next_origin;
     }
     if (flight.next_origin == flight.origins.size()) {
       flight.state = Flight::State::kEnding;
@@ -236,10 +302,18 @@ std::unique_ptr<Source> SwarmCore::NextSource(Flight& flight, std::stop_token& s
   return options_.open_source(access);
 }
 
+bool SwarmCore::IsSilent(const Flight& flight, const oci::Access& access) const {
+  return std::find(flight.silent.begin(), flight.silent.end(), access.registry) !=
+         flight.silent.end();
+}
+
 // `final_error`: our own store is in trouble, so that another source would not help.
 Status SwarmCore::FetchFrom(Source& source, store::Blob& blob, std::stop_token stop,
                             bool& final_error) {
-  BlobWriter writer(blob);
+  BlobWriter writer(blob, options_.pace, [&](uint64_t bytes) {
+    if (!options_.sources) return;
+    options_.sources->Add(blob.digest(), {ByteOrigin::kRegistry, source.name(), bytes});
+  });
   Status status = source.Fetch(writer, stop);
   if (!writer.store_error().ok()) {
     final_error = writer.store_error().code() != StatusCode::kDataLoss;

@@ -4,7 +4,9 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stop_token>
+#include <string>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -14,6 +16,9 @@
 #include "base/status.h"
 #include "base/thread.h"
 #include "oci/registry.h"
+#include "p2p/blob_sources.h"
+#include "p2p/cluster_transfer.h"
+#include "p2p/private_blobs.h"
 #include "p2p/source.h"
 #include "p2p/swarm.h"
 #include "store/blob_store.h"
@@ -35,6 +40,7 @@ struct Flight {
   std::shared_ptr<store::Blob> blob;
   std::vector<oci::Access> origins;
   size_t next_origin = 0;
+  std::vector<std::string> silent;  // registries that kept us waiting; not waited for again
   size_t holders = 0;
   std::stop_source stop;
   Status outcome;
@@ -45,9 +51,22 @@ class SwarmCore : public std::enable_shared_from_this<SwarmCore> {
   struct Options {
     store::BlobStore& blobs;
     std::function<std::unique_ptr<Source>(const oci::Access&)> open_source;
+    // With a cluster: one transfer of `blob`; see ClusterTransfer::Options. Null = alone.
+    std::function<std::shared_ptr<ClusterTransfer>(std::shared_ptr<store::Blob> blob,
+                                                   std::vector<oci::Access> origins,
+                                                   std::shared_ptr<ClusterTransfer> judged)>
+        open_transfer = nullptr;
+    std::shared_ptr<BlobSources> sources = nullptr;  // hears who gave what
+    // The registry's blobs are never handed to other nodes. Null = none is such.
+    std::function<bool(const std::string& registry)> is_private = nullptr;
+    PrivateBlobs* private_blobs = nullptr;  // learns of those
+    Pace pace = {};
     size_t threads;
     size_t queue_limit;
     std::chrono::seconds failure_memory{60};
+    // How long a request waits for a transfer of the same digest that is just being made or ended,
+    // or that expects another size.
+    std::chrono::milliseconds hand_over_wait{5000};
   };
   explicit SwarmCore(Options options);
 
@@ -64,8 +83,15 @@ class SwarmCore : public std::enable_shared_from_this<SwarmCore> {
   Result<std::shared_ptr<Fetch>> WithoutOrigin(const Digest& digest);
   void Run();
   void Transfer(const std::shared_ptr<Flight>& flight);
+  // True: done, and the flight's outcome is decided. False: its sources are for one node only.
+  bool TransferInCluster(Flight& flight);
+  // The origins to use, and a token that ends the transfer; nullopt: nobody wants the blob any
+  // more.
+  std::optional<std::vector<oci::Access>> BeginTry(Flight& flight, std::stop_token& stop);
   // The next source to try, or nothing when the flight is over for the reason in its outcome.
   std::unique_ptr<Source> NextSource(Flight& flight, std::stop_token& stop);
+  // Its registry did not answer in time, whoever asked.
+  bool IsSilent(const Flight& flight, const oci::Access& access) const;
   Status FetchFrom(Source& source, store::Blob& blob, std::stop_token stop, bool& final_error);
   Status Regrow(Flight& flight);
   void Decide(Flight& flight, Status outcome);

@@ -75,7 +75,8 @@ class SwarmCoreTest : public testing::Test {
               return std::make_unique<ScriptedSource>(access.registry, scripts_[access.registry]);
             },
         .threads = threads,
-        .queue_limit = queue_limit});
+        .queue_limit = queue_limit,
+        .hand_over_wait = hand_over_wait_});
   }
   static BlobRequest RequestFor(const std::string& bytes, std::vector<std::string> registries) {
     BlobRequest request{Digest::Of(bytes), bytes.size(), {}};
@@ -96,6 +97,7 @@ class SwarmCoreTest : public testing::Test {
   std::unique_ptr<store::BlobStore> store_;
   std::map<std::string, ScriptedSource::Script> scripts_;
   std::map<std::string, std::atomic<int>> opened_;
+  std::chrono::milliseconds hand_over_wait_{20'000};
   std::shared_ptr<SwarmCore> core_;
 };
 
@@ -161,6 +163,51 @@ TEST_F(SwarmCoreTest, FailingSourceIsFollowedByTheNextAndTheLastErrorIsToldToRea
   EXPECT_EQ(failed.code(), StatusCode::kPermissionDenied);
   EXPECT_THAT(failed.message(), HasSubstr("secret"));
   EXPECT_EQ((*fetch)->blob()->failure(), failed);
+}
+
+TEST_F(SwarmCoreTest, SilentRegistryIsNotWaitedForAgainWithAnotherCredential) {
+  scripts_["silent"] = [](BlobWriter&, std::stop_token) { return DeadlineExceeded("no byte"); };
+  scripts_["good"] = Giving("hello");
+  BlobRequest request = RequestFor("hello", {"silent", "silent", "silent", "good"});
+  for (size_t i = 0; i < 3; ++i) {
+    request.origins[i].authorization = Secret<std::string>("caller " + std::to_string(i));
+  }
+  const auto fetch = core_->Join(std::move(request));
+  ASSERT_TRUE(fetch.ok()) << fetch.status();
+  EXPECT_EQ((*fetch)->WaitComplete({}, Soon()), OkStatus());
+  EXPECT_EQ(opened_["silent"], 1);
+  EXPECT_EQ(opened_["good"], 1);
+}
+
+TEST_F(SwarmCoreTest, SilenceIsNoDeadlineOfTheReaders) {
+  scripts_["silent"] = [](BlobWriter&, std::stop_token) { return DeadlineExceeded("no byte"); };
+  const auto fetch = core_->Join(RequestFor("hello", {"silent"}));
+  ASSERT_TRUE(fetch.ok()) << fetch.status();
+  const Status failed = (*fetch)->WaitComplete({}, Soon());
+  EXPECT_EQ(failed.code(), StatusCode::kUnavailable) << failed;
+  EXPECT_THAT(failed.message(), HasSubstr("no byte"));
+}
+
+TEST_F(SwarmCoreTest, TransferWithAWrongSizeDoesNotHoldTheDigest) {
+  Gate gate;
+  std::atomic<int> asked = 0;
+  scripts_["liar"] = [&](BlobWriter&, std::stop_token stop) {
+    ++asked;
+    TRY_STATUS(gate.Pass(stop));
+    return DataLoss("has another size");
+  };
+  scripts_["good"] = Giving("hello");
+  auto wrong = RequestFor("hello", {"liar"});
+  wrong.size_bytes = 500;
+  const auto held = core_->Join(std::move(wrong));
+  ASSERT_TRUE(held.ok()) << held.status();
+  auto right =
+      std::async(std::launch::async, [this] { return core_->Join(RequestFor("hello", {"good"})); });
+  while (asked == 0) std::this_thread::yield();
+  gate.Open();
+  const auto fetch = right.get();
+  ASSERT_TRUE(fetch.ok()) << fetch.status();
+  EXPECT_EQ((*fetch)->WaitComplete({}, Soon()), OkStatus());
 }
 
 TEST_F(SwarmCoreTest, LaterRequestAddsItsOrigin) {
@@ -300,13 +347,15 @@ TEST_F(SwarmCoreTest, QueuedTransferHasItsBlobAndAFullQueueRefuses) {
 }
 
 TEST_F(SwarmCoreTest, RefusesAnotherSizeAndNobody) {
+  hand_over_wait_ = std::chrono::milliseconds(50);
+  Start(2, 16);
   Gate gate;
   scripts_["a"] = [&](BlobWriter&, std::stop_token stop) { return gate.Pass(stop); };
   EXPECT_EQ(core_->Join(RequestFor("hello", {})).status().code(), StatusCode::kNotFound);
   const auto fetch = core_->Join(RequestFor("hello", {"a"}));
   BlobRequest other = RequestFor("hello", {"a"});
   other.size_bytes = 17;
-  EXPECT_EQ(core_->Join(other).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(core_->Join(other).status().code(), StatusCode::kUnavailable);
   core_->Stop();  // before the gate goes
 }
 

@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "oci/registry_fixture.h"
+#include "store/blocking.h"
 #include "store/faulty.h"
 
 namespace hearth::p2p {
@@ -111,12 +114,42 @@ TEST_F(SwarmTest, SilentRegistryEndsInAnError) {
     reply.silent = true;
     return reply;
   });
-  options_.max_attempts = 2;
+  options_.stall_timeout = std::chrono::milliseconds(500);
   auto registry = MakeRegistry();
   Swarm swarm({.blobs = *store_, .registry = registry});
   const auto fetch = swarm.Fetch(RequestTo({&server}, bytes_));
   ASSERT_TRUE(fetch.ok()) << fetch.status();
   EXPECT_EQ((*fetch)->WaitComplete({}, Soon()).code(), StatusCode::kUnavailable);
+  EXPECT_EQ(server.requests().size(), 1u);
+}
+
+TEST_F(SwarmTest, FullPoolPausesTheTransferAndNotTheLoopOfAll) {
+  const std::string bytes(8 << 20, 'z');
+  ScriptedServer server([&](const Request& request, int) { return BlobReply(request, bytes); });
+  ScriptedServer other([](const Request&, int) { return oci::ManifestReply(); });
+  store::FullPool full;
+  store::GatedDisk disk;
+  const store::Scratch scratch;
+  const auto kv = kv::MakeMemoryKv();
+  const auto store = std::move(*store::BlobStore::Open(
+      {.root = scratch.path(), .kv = *kv, .cpu_pool = full.pool(), .disk = disk}));
+  // The store's spare thread is busy with another blob, too.
+  const std::string first(2 << 20, 'f');
+  ASSERT_TRUE(store->Grow(Digest::Of(first), first.size())->blob->Write(0, first).ok());
+  auto registry = MakeRegistry();
+  Swarm swarm({.blobs = *store, .registry = registry});
+  const auto fetch = swarm.Fetch(RequestTo({&server}, bytes));
+  ASSERT_TRUE(fetch.ok()) << fetch.status();
+  const auto& blob = (*fetch)->blob();
+  while (blob->MayWrite([] {}) && blob->state() == store::Blob::State::kGrowing) {
+    std::this_thread::yield();
+  }
+  EXPECT_TRUE(registry.GetManifest(AccessTo(other), "latest").ok()) << "others go on";
+  EXPECT_EQ(blob->state(), store::Blob::State::kGrowing);
+  EXPECT_LT(blob->PresentBytes(), bytes.size());
+  disk.Open();
+  EXPECT_EQ((*fetch)->WaitComplete({}, Soon()), OkStatus());
+  EXPECT_EQ(server.requests().size(), 1u);
 }
 
 }  // namespace

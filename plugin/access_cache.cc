@@ -6,6 +6,8 @@
 namespace hearth::plugin {
 namespace {
 
+constexpr size_t kMaxChallengeBytes = 1024;
+
 Digest KeyOf(const oci::Access& access) {
   Sha256 hash;
   for (const std::string* part :
@@ -17,23 +19,42 @@ Digest KeyOf(const oci::Access& access) {
   return hash.Current();
 }
 
+// Room for `key` among at most `max_entries`; the oldest goes.
+template <typename Map, typename TimeOf>
+void MakeRoom(Map& map, const Digest& key, size_t max_entries, TimeOf time_of) {
+  if (map.size() < max_entries || map.contains(key)) return;
+  map.erase(std::min_element(map.begin(), map.end(), [&](const auto& a, const auto& b) {
+    return time_of(a.second) < time_of(b.second);
+  }));
+}
+
 }  // namespace
 
 void AccessCache::Grant(const oci::Access& access) {
   const Digest key = KeyOf(access);
   MutexLock lock(mutex_);
-  if (granted_.size() >= options_.max_entries && !granted_.contains(key)) {
-    granted_.erase(
-        std::min_element(granted_.begin(), granted_.end(),
-                         [](const auto& a, const auto& b) { return a.second < b.second; }));
-  }
+  MakeRoom(granted_, key, options_.max_entries, [](SteadyTime time) { return time; });
   granted_[key] = options_.clock.SteadyNow();
+  refused_.erase(key);
 }
 
-void AccessCache::Revoke(const oci::Access& access) {
+void AccessCache::Revoke(const oci::Access& access, const std::string& challenge) {
   const Digest key = KeyOf(access);
   MutexLock lock(mutex_);
   granted_.erase(key);
+  refused_.erase(key);
+  if (challenge.empty() || challenge.size() > kMaxChallengeBytes) return;
+  MakeRoom(refused_, key, options_.max_entries, [](const Refusal& one) { return one.time; });
+  refused_[key] = {options_.clock.SteadyNow(), challenge};
+}
+
+std::string AccessCache::ChallengeOffline(const oci::Access& access) const {
+  const Digest key = KeyOf(access);
+  MutexLock lock(mutex_);
+  const auto found = refused_.find(key);
+  if (found == refused_.end()) return "";
+  const auto age = options_.clock.SteadyNow() - found->second.time;
+  return age < options_.offline_ttl ? found->second.challenge : "";
 }
 
 bool AccessCache::IsYounger(const oci::Access& access, std::chrono::seconds limit) const {

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <string>
 #include <unordered_map>
 
 #include "base/clock.h"
@@ -27,13 +28,17 @@ class AccessCache {
 
   // The registry accepted this access just now.
   void Grant(const oci::Access& access);
-  // It refused.
-  void Revoke(const oci::Access& access);
+  // It refused. `challenge` is its Basic challenge, "" for none or another kind: only a Basic
+  // credential is the same the next time.
+  void Revoke(const oci::Access& access, const std::string& challenge = "");
   bool Allows(const oci::Access& access) const { return IsYounger(access, options_.ttl); }
   // For when the registry cannot be reached.
   bool AllowsOffline(const oci::Access& access) const {
     return IsYounger(access, options_.offline_ttl);
   }
+  // The Basic challenge with which the registry refused this access; "" where it did not. Clients
+  // send their credential only after one, and while the registry is down nobody else gives it.
+  std::string ChallengeOffline(const oci::Access& access) const;
 
  private:
   bool IsYounger(const oci::Access& access, std::chrono::seconds limit) const;
@@ -41,6 +46,11 @@ class AccessCache {
   const Options options_;
   mutable Mutex mutex_;
   std::unordered_map<Digest, SteadyTime> granted_ GUARDED_BY(mutex_);
+  struct Refusal {
+    SteadyTime time;
+    std::string challenge;
+  };
+  std::unordered_map<Digest, Refusal> refused_ GUARDED_BY(mutex_);
 };
 
 }  // namespace hearth::plugin

@@ -33,6 +33,27 @@ TEST(AccessCache, GrantEndsAfterItsTtlAndServesADayWhileTheRegistryIsDown) {
   EXPECT_FALSE(cache.AllowsOffline(AccessOf("a", "")));
 }
 
+TEST(AccessCache, BasicChallengeIsRememberedForADay) {
+  FakeClock clock;
+  AccessCache cache({.max_entries = 2, .clock = clock});
+  cache.Revoke(AccessOf("a", ""), "Basic x");
+  EXPECT_EQ(cache.ChallengeOffline(AccessOf("a", "")), "Basic x");
+  EXPECT_EQ(cache.ChallengeOffline(AccessOf("a", "Basic 1")), "");
+  EXPECT_EQ(cache.ChallengeOffline(AccessOf("b", "")), "");
+  cache.Revoke(AccessOf("b", ""), std::string(2000, 'x'));
+  EXPECT_EQ(cache.ChallengeOffline(AccessOf("b", "")), "");
+  clock.Advance(std::chrono::hours(24));
+  EXPECT_EQ(cache.ChallengeOffline(AccessOf("a", "")), "");
+  for (const char* repository : {"a", "b", "c"}) {
+    cache.Revoke(AccessOf(repository, ""), "Basic x");
+    clock.Advance(std::chrono::seconds(1));
+  }
+  EXPECT_EQ(cache.ChallengeOffline(AccessOf("a", "")), "");
+  EXPECT_EQ(cache.ChallengeOffline(AccessOf("c", "")), "Basic x");
+  cache.Grant(AccessOf("c", ""));
+  EXPECT_EQ(cache.ChallengeOffline(AccessOf("c", "")), "");
+}
+
 TEST(AccessCache, FullCacheForgetsTheOldest) {
   FakeClock clock;
   AccessCache cache({.max_entries = 2, .clock = clock});

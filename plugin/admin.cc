@@ -10,6 +10,8 @@
 #include "plugin/byte_range.h"
 #include "plugin/event_stream.h"
 #include "plugin/explain_file.h"
+#include "plugin/handback_call.h"
+#include "plugin/repair_call.h"
 #include "plugin/takeover_call.h"
 
 namespace hearth::plugin {
@@ -33,6 +35,10 @@ net::ServerResponse JsonResponse(int status, std::string body) {
 
 net::ServerResponse ErrorResponse(const Status& status) {
   return JsonResponse(net::HttpStatusFor(status.code()), ErrorJson(status));
+}
+
+Status NoContainerd() {
+  return FailedPrecondition("this node has no containerd (set [containerd] address)");
 }
 
 net::ServerResponse StreamResponse(std::shared_ptr<EventStream> events) {
@@ -128,8 +134,7 @@ class PreheatTeller {
       }
     }
     const double seconds = std::chrono::duration<double>(now - started_).count();
-    const auto bytes = static_cast<double>(progress.bytes_done - first_bytes_);
-    events_.Write(ProgressEvent(reference_, progress, seconds > 0 ? bytes / seconds : 0), true);
+    events_.Write(ProgressEvent(reference_, progress, first_bytes_, seconds), true);
   }
 
  private:
@@ -160,6 +165,8 @@ std::string FileProgressEvent(const FileProgress& now,
 
 Admin::Admin(Options options)
     : options_(std::move(options)),
+      unpreheater_(options_.store, options_.resolver),
+      holders_(options_.store, options_.containerd),
       preheats_({.name = "preheat", .threads = options_.parallel_preheats, .queue_limit = 1024}),
       workers_({.name = "admin", .threads = kWorkers, .queue_limit = 1024}) {}
 
@@ -175,11 +182,15 @@ void Admin::Handle(net::ServerRequest request, net::HttpServer::Respond respond)
   const std::string route = request.method + " " + request.path;
   if (route == "GET /v1/status") return respond(JsonResponse(200, options_.status()));
   if (route == "POST /v1/preheat") return Preheat(request, respond);
+  if (route == "DELETE /v1/preheat") return respond(DropPreheat(request));
   if (route == "GET /v1/explain") return respond(Explain(request));
   if (route == "GET /v1/store") return respond(ListStore());
+  if (route == "POST /v1/store/gc") return Collect(request, respond);
   if (route == "POST /v1/store/verify") return Verify(request, respond);
   if (route == "POST /v1/get") return Get(request, respond);
   if (route == "POST /v1/adopt") return Adopt(request, respond);
+  if (route == "POST /v1/repair") return RepairStore(request, respond);
+  if (route == "POST /v1/hand-back") return HandBack(request, respond);
   if (request.method == "DELETE" && request.path.starts_with(kStorePrefix)) {
     return respond(Remove(request));
   }
@@ -209,7 +220,10 @@ void Admin::Preheat(const net::ServerRequest& request, const net::HttpServer::Re
       if (result.ok()) {
         events->Write(DoneEvent(one.reference, *result, SecondsSince(started)));
       } else {
-        LOG_WARNING("preheat failed", {{"reference", one.reference}, {"error", result.status()}});
+        // What cannot be read may be anything, a password too; its sender is told.
+        if (result.status().code() != StatusCode::kInvalidArgument) {
+          LOG_WARNING("preheat failed", {{"reference", one.reference}, {"error", result.status()}});
+        }
         events->Write(FailedEvent(one.reference, result.status()));
       }
       if (--*left == 0) events->End();
@@ -228,12 +242,14 @@ void Admin::PreheatFile(const PreheatRequest& request, EventStream& events, std:
     PreheatProgress progress;
     progress.bytes_done = now.present_bytes;
     progress.bytes_total = std::max(now.total_bytes.value_or(0), now.present_bytes);
-    const double rate = static_cast<double>(now.present_bytes) / (SecondsSince(started) + 1e-9);
-    events.Write(ProgressEvent(request.reference, progress, rate), true);
+    events.Write(ProgressEvent(request.reference, progress, 0, SecondsSince(started)), true);
   };
   const auto preheat = [&]() -> Result<PreheatResult> {
     FileRequest file;
     file.url = request.reference;
+    file.make_room = [&](uint64_t size_bytes) {
+      return options_.collector.MakeRoom(size_bytes, stop);
+    };
     const auto got = TRY(options_.files.Get(file, tell, stop));
     std::optional<WallTime> until;
     if (request.pin) until = RealClock().WallNow() + *request.pin;
@@ -297,25 +313,62 @@ void Admin::Verify(const net::ServerRequest& request, const net::HttpServer::Res
   respond(queued.ok() ? StreamResponse(events) : ErrorResponse(queued));
 }
 
+void Admin::Collect(const net::ServerRequest& request, const net::HttpServer::Respond& respond) {
+  const bool dry_run = net::QueryValue(request.query, "dry_run") == "true";
+  const auto events = std::make_shared<EventStream>();
+  const auto stop = std::make_shared<WorkStop>(request.client_gone, stop_.get_token());
+  const Status queued = workers_.Submit([this, dry_run, events, stop] {
+    const auto done = options_.collector.Collect(
+        dry_run, [&](const store::Victim& victim) { events->Write(VictimEvent(victim)); },
+        stop->token());
+    events->Write(done.ok() ? CollectedEvent(*done, dry_run) : FailedEvent("", done.status()));
+    events->End();
+  });
+  respond(queued.ok() ? StreamResponse(events) : ErrorResponse(queued));
+}
+
 net::ServerResponse Admin::Remove(const net::ServerRequest& request) {
   const auto remove = [&]() -> Status {
     const auto name = TRY(net::PercentDecode(request.path.substr(kStorePrefix.size())));
-    const Digest digest = TRY(Digest::Parse(name));
-    if (options_.store.snapshots().FindLayer(digest).ok()) {
-      return options_.store.snapshots().RemoveLayer(digest);
-    }
-    const auto info = options_.store.blobs().Info(digest);
-    if (info.ok() && info->claimed) {
-      return FailedPrecondition("blob " + name +
-                                ": containerd uses it (remove its images there first)");
-    }
-    return options_.store.blobs().Remove(digest);
+    return RemoveOne(TRY(Digest::Parse(name)));
   };
   const Status status = remove();
   if (!status.ok()) return ErrorResponse(status);
   net::ServerResponse response;
   response.status = 204;
   return response;
+}
+
+Status Admin::RemoveOne(const Digest& digest) {
+  if (options_.store.snapshots().FindLayer(digest).ok()) {
+    Status removed = options_.store.snapshots().RemoveLayer(digest);
+    if (removed.code() != StatusCode::kFailedPrecondition) return removed;
+    return FailedPrecondition("layer " + digest.ToString() + " is in use by " +
+                              JoinHolders(holders_.OfLayer(digest), "a snapshot") +
+                              " (remove that first)");
+  }
+  const auto info = options_.store.blobs().Info(digest);
+  if (info.ok() && info->claimed) {
+    return FailedPrecondition(
+        "blob " + digest.ToString() + ": containerd uses it for " +
+        JoinHolders(holders_.OfBlob(digest), "no image (a lease, or a pull under way)") +
+        " (remove that in containerd first)");
+  }
+  return options_.store.blobs().Remove(digest);
+}
+
+net::ServerResponse Admin::DropPreheat(const net::ServerRequest& request) {
+  const auto drop = [&]() -> Result<std::string> {
+    const std::string reference = net::QueryValue(request.query, "reference");
+    if (reference.empty()) return InvalidArgument("reference: missing");
+    if (IsFileUrl(reference)) {
+      return InvalidArgument(
+          "reference: a file is removed by its digest (DELETE /v1/store/DIGEST)");
+    }
+    return UnpreheatedJson(TRY(unpreheater_.Run(reference, request.client_gone)));
+  };
+  const auto answer = drop();
+  return answer.ok() ? JsonResponse(200, *answer) : ErrorResponse(answer.status());
 }
 
 void Admin::Get(const net::ServerRequest& request, const net::HttpServer::Respond& respond) {
@@ -363,25 +416,48 @@ void Admin::Get(const net::ServerRequest& request, const net::HttpServer::Respon
 }
 
 void Admin::Adopt(const net::ServerRequest& request, const net::HttpServer::Respond& respond) {
-  if (options_.takeover == nullptr) {
+  RunAlone(request, respond,
+           [this, body = request.body](const Telling& tell, const std::stop_token& stop) -> Status {
+             if (options_.takeover == nullptr) return NoContainerd();
+             return RunTakeover(*options_.takeover, body, tell, stop);
+           });
+}
+
+void Admin::RepairStore(const net::ServerRequest& request,
+                        const net::HttpServer::Respond& respond) {
+  RunAlone(request, respond,
+           [this, body = request.body](const Telling& tell, const std::stop_token& stop) -> Status {
+             if (options_.repair == nullptr) return NoContainerd();
+             return RunRepair(*options_.repair, body, tell, stop);
+           });
+}
+
+void Admin::HandBack(const net::ServerRequest& request, const net::HttpServer::Respond& respond) {
+  RunAlone(request, respond,
+           [this, body = request.body](const Telling& tell, const std::stop_token& stop) -> Status {
+             if (options_.handback == nullptr) return NoContainerd();
+             return RunHandback(*options_.handback, body, tell, stop);
+           });
+}
+
+void Admin::RunAlone(const net::ServerRequest& request, const net::HttpServer::Respond& respond,
+                     std::function<Status(const Telling&, std::stop_token)> work) {
+  if (alone_.exchange(true)) {
     return respond(ErrorResponse(
-        FailedPrecondition("this node has no containerd (set [containerd] address)")));
-  }
-  if (adopting_.exchange(true)) {
-    return respond(ErrorResponse(FailedPrecondition("another adoption is under way")));
+        FailedPrecondition("another adopt, repair or uninstall is under way (wait for it, then run "
+                           "this again)")));
   }
   const auto events = std::make_shared<EventStream>();
   const auto stop = std::make_shared<WorkStop>(request.client_gone, stop_.get_token());
-  const Status queued = workers_.Submit([this, body = request.body, events, stop] {
-    const Status status = RunTakeover(
-        *options_.takeover, body,
+  const Status queued = workers_.Submit([this, work = std::move(work), events, stop] {
+    const Status status = work(
         [&](std::string line, bool replaceable) { events->Write(std::move(line), replaceable); },
         stop->token());
-    adopting_ = false;
+    alone_ = false;
     if (!status.ok()) events->Write(FailedEvent("", status));
     events->End();
   });
-  if (!queued.ok()) adopting_ = false;
+  if (!queued.ok()) alone_ = false;
   respond(queued.ok() ? StreamResponse(events) : ErrorResponse(queued));
 }
 

@@ -36,15 +36,16 @@ std::string_view StateName(const LayerProgress& layer) {
 }
 
 json BlobJson(const BlobExplanation& blob) {
-  return {{"digest", blob.digest.ToString()},
-          {"kind", blob.kind},
-          {"size_bytes", blob.size_bytes},
-          {"present_bytes", blob.present_bytes},
-          {"complete", blob.complete},
-          {"claimed", blob.claimed},
-          {"preheated", blob.preheated},
-          {"pinned_until", Seconds(blob.pinned_until)},
-          {"reason", blob.reason}};
+  json sources = json::array();
+  for (const auto& source : blob.sources) {
+    sources.push_back(
+        {{"kind", p2p::NameOf(source.kind)}, {"name", source.name}, {"bytes", source.bytes}});
+  }
+  return {{"digest", blob.digest.ToString()}, {"kind", blob.kind},
+          {"size_bytes", blob.size_bytes},    {"present_bytes", blob.present_bytes},
+          {"complete", blob.complete},        {"claimed", blob.claimed},
+          {"preheated", blob.preheated},      {"pinned_until", Seconds(blob.pinned_until)},
+          {"sources", std::move(sources)},    {"reason", blob.reason}};
 }
 
 json LayerJson(const LayerExplanation& layer) {
@@ -94,6 +95,7 @@ Status AddSnapshots(store::Store& store, json& out) {
   TRY_STATUS(store.snapshots().ListLayers([&](const store::LayerInfo& layer) {
     out["layers"].push_back({{"chain_id", layer.chain.ToString()},
                              {"blob", layer.blob.ToString()},
+                             {"directory", layer.directory},
                              {"disk_bytes", layer.disk_bytes},
                              {"inodes", layer.inodes},
                              {"preheated", layer.preheated},
@@ -107,6 +109,7 @@ Status AddSnapshots(store::Store& store, json& out) {
         {{"name", snapshot.name},
          {"parent", snapshot.parent},
          {"kind", KindName(snapshot.kind)},
+         {"directory", snapshot.directory},
          {"chain_id", snapshot.chain ? json(snapshot.chain->ToString()) : json(nullptr)}});
     return true;
   });
@@ -182,12 +185,20 @@ std::string ResolvedEvent(const std::string& reference, const std::string& platf
 }
 
 std::string ProgressEvent(const std::string& reference, const PreheatProgress& progress,
-                          double bytes_per_second) {
+                          uint64_t began_bytes, double seconds) {
+  const auto rate = [seconds](uint64_t bytes) {
+    return seconds > 0 ? static_cast<double>(bytes) / seconds : 0;
+  };
+  const double bytes_per_second = rate(progress.bytes_done - began_bytes);
   json out = {{"event", "progress"},
               {"reference", reference},
               {"bytes_done", progress.bytes_done},
               {"bytes_total", progress.bytes_total},
               {"bytes_per_second", bytes_per_second},
+              {"peer_bytes", progress.peer_bytes},
+              {"peer_bytes_per_second", rate(progress.peer_bytes)},
+              {"origin_bytes", progress.origin_bytes},
+              {"origin_bytes_per_second", rate(progress.origin_bytes)},
               {"eta_seconds", nullptr},
               {"layers", json::array()}};
   const uint64_t left = progress.bytes_total - progress.bytes_done;
@@ -216,7 +227,39 @@ std::string DoneEvent(const std::string& reference, const PreheatResult& result,
                {"already_warm", result.already_warm},
                {"bytes_fetched", result.bytes_fetched},
                {"bytes_total", result.bytes_total},
+               {"peer_bytes", result.peer_bytes},
+               {"origin_bytes", result.origin_bytes},
                {"seconds", seconds}});
+}
+
+std::string VictimEvent(const store::Victim& victim) {
+  return Dump(
+      {{"event", "evicted"},
+       {"kind", store::Name(victim.kind)},
+       {"keep", store::Name(victim.keep)},
+       {victim.kind == store::VictimKind::kLayer ? "chain_id" : "digest", victim.id.ToString()},
+       {"size_bytes", victim.size_bytes},
+       {"last_used", Seconds(victim.last_used)}});
+}
+
+std::string CollectedEvent(const store::Collected& done, bool dry_run) {
+  return Dump({{"event", "done"},
+               {"dry_run", dry_run},
+               {"blobs", done.blobs},
+               {"layers", done.layers},
+               {"freed_bytes", done.freed_bytes},
+               {"missing_bytes", done.after.free_bytes},
+               {"over_quota_bytes", done.after.quota_bytes}});
+}
+
+std::string UnpreheatedJson(const Unpreheated& done) {
+  return Dump({{"reference", done.reference},
+               {"digest", done.digest.ToString()},
+               {"blobs", done.blobs},
+               {"layers", done.layers},
+               {"freed_bytes", done.freed_bytes},
+               {"used", done.used},
+               {"shared", done.shared}});
 }
 
 std::string FailedEvent(const std::string& reference, const Status& status) {

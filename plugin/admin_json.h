@@ -7,6 +7,8 @@
 #include "plugin/explain.h"
 #include "plugin/explain_file.h"
 #include "plugin/preheat.h"
+#include "plugin/unpreheat.h"
+#include "store/collector.h"
 #include "store/store.h"
 
 namespace hearth::plugin {
@@ -18,13 +20,20 @@ std::string FileExplanationJson(const FileExplanation& explanation);
 // Blobs, partial blobs, layers, snapshots and ingests of the store.
 Result<std::string> StoreJson(store::Store& store);
 
+// How taking a preheat back ended.
+std::string UnpreheatedJson(const Unpreheated& done);
+
 // One event of a preheat each, without newline.
 std::string ResolvedEvent(const std::string& reference, const std::string& platform,
                           const PreheatProgress& progress);
+// `began_bytes` were here `seconds` ago.
 std::string ProgressEvent(const std::string& reference, const PreheatProgress& progress,
-                          double bytes_per_second);
+                          uint64_t began_bytes, double seconds);
 std::string LayerDoneEvent(const std::string& reference, const Digest& digest);
 std::string DoneEvent(const std::string& reference, const PreheatResult& result, double seconds);
+// What goes, or would go, for lack of space; and how that ended.
+std::string VictimEvent(const store::Victim& victim);
+std::string CollectedEvent(const store::Collected& done, bool dry_run);
 std::string FailedEvent(const std::string& reference, const Status& status);
 
 }  // namespace hearth::plugin

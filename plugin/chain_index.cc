@@ -1,6 +1,7 @@
 #include "plugin/chain_index.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
 #include <utility>
 
@@ -24,6 +25,13 @@ std::string OriginKey(const oci::Access& access) {
 
 std::string KeyOf(const Digest& digest) {
   return {reinterpret_cast<const char*>(digest.bytes().data()), Digest::kBytes};
+}
+
+std::optional<Digest> DigestOf(std::string_view key) {
+  if (key.size() != Digest::kBytes) return std::nullopt;
+  std::array<uint8_t, Digest::kBytes> raw{};
+  std::copy(key.begin(), key.end(), raw.begin());
+  return Digest(raw);
 }
 
 // The kind of "<namespace>/<n>/<kind>-sha256:…" ("manifest", "config", "layer", …).
@@ -82,7 +90,10 @@ Status ChainIndex::Remember(const ImageLayers& image, const oci::Access& origin)
   }
   batch.Put(kv::Family::kSources, KeyOf(image.manifest),
             origin.registry + "\n" + origin.repository);
-  TRY_STATUS(options_.kv.Write(batch, kv::Sync::kNo));
+  {
+    MutexLock records(records_mutex_);
+    TRY_STATUS(options_.kv.Write(batch, kv::Sync::kNo));
+  }
   MutexLock lock(mutex_);
   Image& entry = Touch(image.manifest);
   AddOrigin(entry, origin, true);
@@ -175,9 +186,11 @@ void ChainIndex::JoinPending() {
 void ChainIndex::KeepChains(const ImageLayers& image) {
   kv::Batch batch;
   bool any = false;
+  MutexLock records(records_mutex_);
   for (const auto& layer : image.layers) {
     // A preheat's record stays: it also says where the image is from.
-    if (options_.kv.Get(kv::Family::kChains, KeyOf(layer.chain)).ok()) continue;
+    const auto known = options_.kv.Get(kv::Family::kChains, KeyOf(layer.chain));
+    if (known.ok() && IsUseful(*known)) continue;
     batch.Put(kv::Family::kChains, KeyOf(layer.chain), KeyOf(image.manifest));
     any = true;
   }
@@ -188,12 +201,40 @@ void ChainIndex::KeepChains(const ImageLayers& image) {
   }
 }
 
+bool ChainIndex::IsUseful(std::string_view manifest_key) {
+  const auto manifest = DigestOf(manifest_key);
+  if (!manifest) return false;
+  {
+    MutexLock lock(mutex_);
+    if (by_manifest_.contains(*manifest)) return true;
+  }
+  return options_.blobs.Info(*manifest).status().code() != StatusCode::kNotFound;
+}
+
+Status ChainIndex::Sweep() {
+  MutexLock records(records_mutex_);
+  const std::string prefix(1, static_cast<char>(next_sweep_++));
+  kv::Batch batch;
+  for (const auto family : {kv::Family::kChains, kv::Family::kSources}) {
+    size_t kept = 0;
+    TRY_STATUS(options_.kv.Scan(family, prefix, [&](std::string_view key, std::string_view value) {
+      const auto manifest_key = family == kv::Family::kChains ? value : key;
+      if (kept < kMaxChainRecords / 256 && IsUseful(manifest_key)) {
+        ++kept;
+      } else {
+        batch.Delete(family, std::string(key));
+      }
+      return true;
+    }));
+  }
+  return batch.empty() ? OkStatus() : options_.kv.Write(batch, kv::Sync::kNo);
+}
+
 void ChainIndex::LoadFromDisk(const Digest& chain) {
   const auto key = options_.kv.Get(kv::Family::kChains, KeyOf(chain));
-  if (!key.ok() || key->size() != Digest::kBytes) return;
-  std::array<uint8_t, Digest::kBytes> raw{};
-  std::copy(key->begin(), key->end(), raw.begin());
-  const Digest manifest_digest(raw);
+  const auto manifest = key.ok() ? DigestOf(*key) : std::nullopt;
+  if (!manifest) return;
+  const Digest manifest_digest = *manifest;
   const auto bytes = Read(manifest_digest, oci::kMaxManifestBytes);
   if (!bytes.ok()) return;
   std::optional<oci::Access> origin;

@@ -51,6 +51,10 @@ Result<ImageLayers> JoinLayers(const Digest& digest, const oci::Manifest& manife
 // may be mended, and the node runs for a year.
 inline constexpr std::chrono::minutes kRejectFor{10};
 
+// Records of chains, and of preheats' repositories, that are kept; far beyond what one node
+// unpacks.
+inline constexpr size_t kMaxChainRecords = 1 << 18;
+
 class ChainIndex final : public ContentObserver, public ManifestObserver {
  public:
   struct Options {
@@ -78,6 +82,9 @@ class ChainIndex final : public ContentObserver, public ManifestObserver {
   std::vector<Candidate> Find(const Digest& chain, const std::string& image_ref);
   // The layer's bytes did not make that chain: not offered again for kRejectFor.
   void Reject(const Digest& chain, const Digest& manifest);
+  // Drops records of manifests that the store holds no more, which are of no use, and what is
+  // beyond kMaxChainRecords. Looks at a 256th of them; for now and then.
+  Status Sweep();
 
  private:
   struct Image {
@@ -100,9 +107,13 @@ class ChainIndex final : public ContentObserver, public ManifestObserver {
   // containerd has the manifest by then, and does not send it a second time.
   void KeepChains(const ImageLayers& image);
   void LoadFromDisk(const Digest& chain);
+  // Whether a record of this manifest, by its key, is of any use: it is here, or seen lately.
+  bool IsUseful(std::string_view manifest_key) EXCLUDES(mutex_);
   Result<std::string> Read(const Digest& digest, uint64_t limit_bytes) const;
 
   const Options options_;
+  Mutex records_mutex_;  // from the look at a record to its change; the outer one
+  uint8_t next_sweep_ GUARDED_BY(records_mutex_) = 0;  // first byte of the keys
   Mutex mutex_;
   std::list<Image> images_ GUARDED_BY(mutex_);  // latest first
   std::unordered_map<Digest, std::list<Image>::iterator> by_manifest_ GUARDED_BY(mutex_);

@@ -113,6 +113,88 @@ TEST_F(ChainIndexTest, PreheatedImageIsKnownAfterARestart) {
   EXPECT_EQ(found[0].origins[0].repository, "lab/app");
 }
 
+TEST_F(ChainIndexTest, ASweepDropsTheRecordsOfImagesThatAreGone) {
+  const ImageForTest kept({"one", "two"});
+  const ImageForTest gone({"three"});
+  const auto records = [this] {
+    size_t count = 0;
+    for (const auto family : {kv::Family::kChains, kv::Family::kSources}) {
+      EXPECT_TRUE(scratch_.store()
+                      .kv()
+                      .Scan(family, "", [&](std::string_view, std::string_view) { return ++count; })
+                      .ok());
+    }
+    return count;
+  };
+  for (const auto* image : {&kept, &gone}) {
+    scratch_.Keep(image->manifest);
+    scratch_.Keep(image->config);
+    const auto layers = JoinLayers(image->manifest_digest(), image->parsed(), image->config);
+    ASSERT_TRUE(MakeIndex().Remember(*layers, {"reg.test", "lab/app", {}}).ok());
+  }
+  ASSERT_EQ(records(), 5u);
+  auto index = MakeIndex();
+  ASSERT_TRUE(scratch_.store().blobs().Remove(gone.manifest_digest()).ok());
+  for (int i = 0; i < 256; ++i) ASSERT_TRUE(index.Sweep().ok());
+  EXPECT_EQ(records(), 3u);
+  EXPECT_EQ(index.Find(kept.chain(1), "").size(), 1u);
+}
+
+TEST_F(ChainIndexTest, ASweepSparesAnImageThatIsBeingPulled) {
+  const ImageForTest image({"one"});
+  scratch_.Keep(image.config);
+  auto index = MakeIndex();
+  index.OnManifest(Seen(image));  // its manifest is not in the store yet
+  ASSERT_EQ(index.Find(image.chain(0), "").size(), 1u);
+  for (int i = 0; i < 256; ++i) ASSERT_TRUE(index.Sweep().ok());
+  scratch_.Keep(image.manifest);
+  EXPECT_EQ(MakeIndex().Find(image.chain(0), "").size(), 1u);
+}
+
+// Two images share a layer: the record of the one that is gone does not hide the other.
+TEST_F(ChainIndexTest, AChainOfAGoneImageIsTakenOverByOneThatIsHere) {
+  const ImageForTest gone({"one", "two"});
+  const ImageForTest here({"one", "three"});
+  scratch_.Keep(gone.config);
+  {
+    auto index = MakeIndex();
+    index.OnManifest(Seen(gone));
+    ASSERT_EQ(index.Find(gone.chain(0), "").size(), 1u);
+  }
+  scratch_.Keep(here.manifest);
+  scratch_.Keep(here.config);
+  {
+    auto index = MakeIndex();
+    index.OnManifest(Seen(here));
+    ASSERT_EQ(index.Find(here.chain(1), "").size(), 1u);
+  }
+  EXPECT_EQ(MakeIndex().Find(here.chain(0), "").size(), 1u);
+}
+
+TEST_F(ChainIndexTest, RecordsAreBoundedWhateverTheStoreHolds) {
+  const ImageForTest image({"one"});
+  scratch_.Keep(image.manifest);
+  kv::Batch batch;
+  const std::string manifest(reinterpret_cast<const char*>(image.manifest_digest().bytes().data()),
+                             Digest::kBytes);
+  const size_t share = kMaxChainRecords / 256;
+  for (size_t i = 0; i < share + 10; ++i) {
+    std::string chain(Digest::kBytes, '\0');  // all of the first share
+    chain[1] = static_cast<char>(i >> 8);
+    chain[2] = static_cast<char>(i);
+    batch.Put(kv::Family::kChains, chain, manifest);
+  }
+  auto& kv = scratch_.store().kv();
+  ASSERT_TRUE(kv.Write(batch, kv::Sync::kNo).ok());
+  auto index = MakeIndex();
+  ASSERT_TRUE(index.Sweep().ok());
+  size_t left = 0;
+  ASSERT_TRUE(kv.Scan(kv::Family::kChains, "", [&](std::string_view, std::string_view) {
+                  return ++left;
+                }).ok());
+  EXPECT_EQ(left, share);
+}
+
 TEST_F(ChainIndexTest, PreheatedImageKeepsItsOriginWhileTheNodeRuns) {
   const ImageForTest image({"one"});
   scratch_.Keep(image.manifest);

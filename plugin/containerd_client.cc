@@ -6,8 +6,8 @@
 #include <set>
 #include <utility>
 
+#include "base/log.h"
 #include "base/thread.h"
-#include "base/units.h"
 #include "containerd/services/content/v1/content.grpc.pb.h"
 #include "containerd/services/images/v1/images.grpc.pb.h"
 #include "containerd/services/introspection/v1/introspection.grpc.pb.h"
@@ -16,6 +16,7 @@
 #include "containerd/services/snapshots/v1/snapshots.grpc.pb.h"
 #include "containerd/services/version/v1/version.grpc.pb.h"
 #include "net/grpc.h"
+#include "plugin/containerd_call.h"
 
 namespace hearth::plugin {
 
@@ -29,8 +30,6 @@ namespace version = containerd::services::version::v1;
 
 namespace {
 
-constexpr char kNamespaceHeader[] = "containerd-namespace";
-constexpr char kLeaseHeader[] = "containerd-lease";
 constexpr char kSnapshotRefLabel[] = "containerd.io/snapshot.ref";
 
 // For names in containerd that no other call or run of ours has used.
@@ -239,6 +238,17 @@ class GrpcContainerdClient final : public ContainerdClient {
                  "update image " + record.name);
   }
 
+  Status TouchImage(const std::string& ns, const std::string& name) override {
+    Call context(*this, ns, "");
+    images::UpdateImageRequest update;
+    update.mutable_image()->set_name(name);
+    update.mutable_image()->mutable_target();  // not used; containerd ends where it is absent
+    // A label that it does not have is taken away.
+    update.mutable_update_mask()->add_paths("labels.hearth/touched");
+    images::UpdateImageResponse updated;
+    return Ended(images_->Update(context.get(), update, &updated), "touch image " + name);
+  }
+
   Result<bool> HasPlugin(const std::string& type, const std::string& id) override {
     Call context(*this, "", "");
     introspection::PluginsRequest request;
@@ -295,27 +305,27 @@ class GrpcContainerdClient final : public ContainerdClient {
         : Call(client, ns, lease, client.options_.timeout) {}
     Call(GrpcContainerdClient& client, const std::string& ns, const std::string& lease,
          std::chrono::milliseconds timeout)
-        : client_(client) {
-      context_.set_deadline(std::chrono::system_clock::now() + timeout);
-      // A containerd that restarts is back within seconds; a call need not fail meanwhile.
-      context_.set_wait_for_ready(true);
-      if (!ns.empty()) context_.AddMetadata(kNamespaceHeader, ns);
-      if (!lease.empty()) context_.AddMetadata(kLeaseHeader, lease);
+        : client_(client),
+          call_({.address = client.options_.address,
+                 .containerd_namespace = ns,
+                 .lease = lease,
+                 .limit = timeout},
+                {}) {
       MutexLock lock(client_.mutex_);
-      client_.calls_.insert(&context_);
-      if (client_.stopped_) context_.TryCancel();
+      client_.calls_.insert(get());
+      if (client_.stopped_) get()->TryCancel();
     }
     ~Call() {
       MutexLock lock(client_.mutex_);
-      client_.calls_.erase(&context_);
+      client_.calls_.erase(get());
     }
     Call(const Call&) = delete;
     Call& operator=(const Call&) = delete;
-    grpc::ClientContext* get() { return &context_; }
+    grpc::ClientContext* get() { return call_.context(); }
 
    private:
     GrpcContainerdClient& client_;
-    grpc::ClientContext context_;
+    ContainerdCall call_;
   };
 
   Status Ended(const grpc::Status& grpc_status, std::string_view what) const {
@@ -323,12 +333,7 @@ class GrpcContainerdClient final : public ContainerdClient {
   }
   Status Ended(const grpc::Status& grpc_status, std::string_view what,
                std::chrono::milliseconds timeout) const {
-    Status status = net::FromGrpc(grpc_status);
-    if (status.code() == StatusCode::kDeadlineExceeded) {
-      status =
-          Unavailable("no answer within " + FormatDuration(timeout) + " (is containerd running?)");
-    }
-    return status.Annotate("containerd at " + options_.address + ": " + std::string(what));
+    return EndedCall(grpc_status, options_.address, std::string(what), timeout);
   }
 
   Result<bool> Exists(const grpc::Status& grpc_status, std::string_view what) const {
@@ -379,6 +384,15 @@ class GrpcContainerdClient final : public ContainerdClient {
 
 std::unique_ptr<ContainerdClient> ContainerdClient::Create(Options options) {
   return std::make_unique<GrpcContainerdClient>(std::move(options));
+}
+
+Status UnderLease(ContainerdClient& containerd, const std::string& ns, std::chrono::seconds life,
+                  const std::function<Status(const std::string& lease)>& work) {
+  const std::string lease = TRY(containerd.CreateLease(ns, life));
+  const Status status = work(lease);
+  const Status ended = containerd.DeleteLease(ns, lease);
+  if (!ended.ok()) LOG_WARNING("lease not deleted, it expires", {{"error", ended}});
+  return status;
 }
 
 }  // namespace hearth::plugin

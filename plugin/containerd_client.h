@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -14,6 +15,11 @@
 #include "base/status.h"
 
 namespace hearth::plugin {
+
+// Labels by which containerd's GC finds what a blob needs: other blobs, and in the snapshotter
+// named behind it a snapshot.
+inline constexpr char kContentGcRef[] = "containerd.io/gc.ref.content.";
+inline constexpr char kSnapshotGcRef[] = "containerd.io/gc.ref.snapshot.";
 
 // What containerd is told about a blob when it adopts it.
 struct ContentToAdopt {
@@ -85,6 +91,9 @@ class ContainerdClient {
   virtual Result<ImageRecord> GetImage(const std::string& ns, const std::string& name) = 0;
   // Makes the record, or moves it to the new target.
   virtual Status PutImage(const std::string& ns, const ImageRecord& image) = 0;
+  // Has containerd tell of the image anew, which stays as it is. CRI leaves images out that were
+  // not whole at its start, until it hears of them. kNotFound.
+  virtual Status TouchImage(const std::string& ns, const std::string& name) = 0;
   // True when the plugin ("io.containerd.snapshotter.v1", "hearth") is loaded.
   virtual Result<bool> HasPlugin(const std::string& type, const std::string& id) = 0;
   // "" where there is no such namespace or label.
@@ -93,5 +102,10 @@ class ContainerdClient {
   virtual Status LabelNamespace(const std::string& ns,
                                 const std::map<std::string, std::string>& labels) = 0;
 };
+
+// `work` under a lease of its own, which goes with it; it lives for `life` where we are killed in
+// between. An error of `work`, or of making the lease.
+Status UnderLease(ContainerdClient& containerd, const std::string& ns, std::chrono::seconds life,
+                  const std::function<Status(const std::string& lease)>& work);
 
 }  // namespace hearth::plugin

@@ -87,20 +87,26 @@ class Service final : public Base {
       : options_(options),
         blobs_(options.blobs),
         ingests_(options.ingests),
-        workers_(options.workers) {}
+        workers_(options.workers),
+        quick_(options.quick) {}
 
   Unary* Info(Context* context, const v1::InfoRequest* request,
               v1::InfoResponse* response) override {
-    return RunUnary("Content.Info", context, workers_, [this, request, response] {
+    return RunUnary("Content.Info", context, quick_, [this, request, response] {
       const Digest digest = TRY(Digest::Parse(request->digest()));
-      ToInfo(TRY(blobs_.Claim(digest)), response->mutable_info());
+      const auto claimed = blobs_.Claim(digest);
+      if (claimed.status().code() == StatusCode::kNotFound) {
+        // A pull asks, too, and is glad of it; who sees this wanted a blob that containerd names.
+        return NotFound(claimed.status().message() + " (if the store was lost: hearth repair)");
+      }
+      ToInfo(TRY(claimed), response->mutable_info());
       return OkStatus();
     });
   }
 
   Unary* Update(Context* context, const v1::UpdateRequest* request,
                 v1::UpdateResponse* response) override {
-    return RunUnary("Content.Update", context, workers_, [this, request, response] {
+    return RunUnary("Content.Update", context, quick_, [this, request, response] {
       const Digest digest = TRY(Digest::Parse(request->info().digest()));
       const LabelChange change = TRY(ApplyLabelMask(ToVector(request->update_mask().paths()),
                                                     ToMap(request->info().labels())));
@@ -113,13 +119,13 @@ class Service final : public Base {
   grpc::ServerWriteReactor<v1::ListContentResponse>* List(
       Context*, const v1::ListContentRequest* request) override {
     return new ListReactor<v1::ListContentResponse>(
-        "Content.List", workers_, [this, request](std::vector<v1::ListContentResponse>& messages) {
+        "Content.List", quick_, [this, request](std::vector<v1::ListContentResponse>& messages) {
           return ListBlobs(blobs_, ToVector(request->filters()), messages);
         });
   }
 
   Unary* Delete(Context* context, const v1::DeleteContentRequest* request, Empty*) override {
-    return RunUnary("Content.Delete", context, workers_, [this, request]() -> hearth::Status {
+    return RunUnary("Content.Delete", context, quick_, [this, request]() -> hearth::Status {
       return blobs_.Unclaim(TRY(Digest::Parse(request->digest())));
     });
   }
@@ -131,7 +137,7 @@ class Service final : public Base {
 
   Unary* Status(Context* context, const v1::StatusRequest* request,
                 v1::StatusResponse* response) override {
-    return RunUnary("Content.Status", context, workers_, [this, request, response] {
+    return RunUnary("Content.Status", context, quick_, [this, request, response] {
       ToIngestStatus(TRY(ingests_.Info(request->ref())), response->mutable_status());
       return OkStatus();
     });
@@ -139,7 +145,7 @@ class Service final : public Base {
 
   Unary* ListStatuses(Context* context, const v1::ListStatusesRequest* request,
                       v1::ListStatusesResponse* response) override {
-    return RunUnary("Content.ListStatuses", context, workers_, [this, request, response] {
+    return RunUnary("Content.ListStatuses", context, quick_, [this, request, response] {
       return ListIngests(ingests_, ToVector(request->filters()), response);
     });
   }
@@ -149,7 +155,7 @@ class Service final : public Base {
   }
 
   Unary* Abort(Context* context, const v1::AbortRequest* request, Empty*) override {
-    return RunUnary("Content.Abort", context, workers_,
+    return RunUnary("Content.Abort", context, quick_,
                     [this, request] { return ingests_.Abort(request->ref()); });
   }
 
@@ -158,6 +164,7 @@ class Service final : public Base {
   store::BlobStore& blobs_;
   store::IngestStore& ingests_;
   ThreadPool& workers_;
+  ThreadPool& quick_;
 };
 
 }  // namespace

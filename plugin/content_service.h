@@ -24,7 +24,12 @@ class ContentService {
   struct Options {
     store::BlobStore& blobs;
     store::IngestStore& ingests;
-    ThreadPool& workers;                  // every call runs here; outlives the server
+    // Calls that wait for the disk: what is written is synced here, and read here. Outlives the
+    // server, as the next one.
+    ThreadPool& workers;
+    // All others. containerd asks them under its one database lock, so nothing here may sync data
+    // or wait for somebody who does.
+    ThreadPool& quick;
     ContentObserver* observer = nullptr;  // hears of commits
   };
   explicit ContentService(const Options& options);

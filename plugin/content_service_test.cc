@@ -10,6 +10,7 @@
 #include "containerd/services/content/v1/content.grpc.pb.h"
 #include "kv/kv.h"
 #include "net/grpc.h"
+#include "store/blocking.h"
 #include "store/faulty.h"
 
 namespace hearth::plugin {
@@ -18,6 +19,7 @@ namespace {
 namespace v1 = containerd::services::content::v1;
 
 constexpr auto kLong = std::chrono::seconds(20);
+constexpr size_t kWorkers = 2;
 
 class Recorder final : public ContentObserver {
  public:
@@ -31,9 +33,11 @@ class Recorder final : public ContentObserver {
 class ContentServiceTest : public testing::Test {
  protected:
   ContentServiceTest() {
+    disk_.Open();
     blobs_ = *store::BlobStore::Open({.root = scratch_.path(), .kv = *kv_, .cpu_pool = pool_});
-    ingests_ = *store::IngestStore::Open({.root = scratch_.path(), .kv = *kv_, .blobs = *blobs_});
-    service_.emplace(ContentService::Options{*blobs_, *ingests_, workers_, &recorder_});
+    ingests_ = *store::IngestStore::Open(
+        {.root = scratch_.path(), .kv = *kv_, .blobs = *blobs_, .disk = disk_});
+    service_.emplace(ContentService::Options{*blobs_, *ingests_, workers_, quick_, &recorder_});
     net::GrpcServer::Options options;
     options.socket = scratch_.path() / "h.sock";
     options.services = {service_->service()};
@@ -42,6 +46,8 @@ class ContentServiceTest : public testing::Test {
     server_ = std::move(*server);
     stub_ = v1::Content::NewStub(net::MakeUnixChannel(scratch_.path() / "h.sock"));
   }
+
+  ~ContentServiceTest() override { disk_.Open(); }
 
   // Complete and unclaimed, as a preheat leaves it.
   Digest Preheat(const std::string& bytes) {
@@ -53,6 +59,7 @@ class ContentServiceTest : public testing::Test {
   }
   grpc::StatusCode Info(const Digest& digest, v1::InfoResponse* response) {
     grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + kLong);
     v1::InfoRequest request;
     request.set_digest(digest.ToString());
     return stub_->Info(&context, request, response).error_code();
@@ -115,7 +122,9 @@ class ContentServiceTest : public testing::Test {
   std::unique_ptr<kv::Kv> kv_ = kv::MakeMemoryKv();
   Recorder recorder_;
   ThreadPool pool_{{.name = "test-cpu", .threads = 2}};
-  ThreadPool workers_{{.name = "test-workers", .threads = 2}};
+  store::GatedDisk disk_;  // of the ingests
+  ThreadPool workers_{{.name = "test-workers", .threads = kWorkers}};
+  ThreadPool quick_{{.name = "test-quick", .threads = 1}};
   std::unique_ptr<store::BlobStore> blobs_;
   std::unique_ptr<store::IngestStore> ingests_;
   std::optional<ContentService> service_;
@@ -214,30 +223,46 @@ TEST_F(ContentServiceTest, WriteOfALargeMessageCommitsAndTheObserverHears) {
   EXPECT_EQ(List().first.size(), 1u);
 }
 
-TEST_F(ContentServiceTest, HalfCloseAndCancelFreeTheRefAndKeepTheBytes) {
-  for (const bool cancel : {false, true}) {
+TEST_F(ContentServiceTest, HalfCloseFreesTheRefAtOnceAndKeepsTheBytes) {
+  for (const int64_t kept : {0, 3}) {
     grpc::ClientContext context;
     auto stream = stub_->Write(&context);
     v1::WriteContentResponse response;
-    v1::WriteContentRequest open = Open("ref");
-    ASSERT_TRUE(stream->Write(open));
+    ASSERT_TRUE(stream->Write(Open("ref")));
     ASSERT_TRUE(stream->Read(&response));
-    EXPECT_EQ(response.offset(), cancel ? 3 : 0);
+    EXPECT_EQ(response.offset(), kept);
+    ASSERT_TRUE(stream->Write(Message(v1::WRITE, kept, "abc")));
+    ASSERT_TRUE(stream->Read(&response));
+    stream->WritesDone();
+    EXPECT_TRUE(stream->Finish().ok());
+  }
+}
+
+TEST_F(ContentServiceTest, CancelFreesTheRefAndKeepsTheBytes) {
+  v1::WriteContentResponse response;
+  {
+    grpc::ClientContext context;
+    auto stream = stub_->Write(&context);
+    ASSERT_TRUE(stream->Write(Open("ref")));
+    ASSERT_TRUE(stream->Read(&response));
     ASSERT_TRUE(stream->Write(Message(v1::WRITE, 0, "abc")));
     ASSERT_TRUE(stream->Read(&response));
-    cancel ? context.TryCancel() : static_cast<void>(stream->WritesDone());
-    const auto code = stream->Finish().error_code();
-    EXPECT_EQ(code, cancel ? grpc::StatusCode::CANCELLED : grpc::StatusCode::OK);
+    context.TryCancel();
+    EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
   }
-  // At once, within what the server waits for a busy ref.
-  grpc::ClientContext context;
-  auto stream = stub_->Write(&context);
-  v1::WriteContentResponse response;
-  ASSERT_TRUE(stream->Write(Open("ref")));
-  ASSERT_TRUE(stream->Read(&response));
+  // A cancel is known to its client before the server hears of it.
+  const Deadline deadline = Deadline::After(kLong);
+  for (bool open = false; !open;) {
+    grpc::ClientContext context;
+    auto stream = stub_->Write(&context);
+    ASSERT_TRUE(stream->Write(Open("ref")));
+    open = stream->Read(&response);
+    stream->WritesDone();
+    const grpc::Status status = stream->Finish();
+    ASSERT_EQ(status.error_code(), open ? grpc::StatusCode::OK : grpc::StatusCode::UNAVAILABLE);
+    ASSERT_FALSE(deadline.Passed());
+  }
   EXPECT_EQ(response.offset(), 3);
-  stream->WritesDone();
-  EXPECT_TRUE(stream->Finish().ok());
 }
 
 TEST_F(ContentServiceTest, IdleWriteStreamsUseUpNoWorkers) {
@@ -256,6 +281,45 @@ TEST_F(ContentServiceTest, IdleWriteStreamsUseUpNoWorkers) {
   EXPECT_EQ(Info(Preheat("x"), &info), grpc::StatusCode::OK);
   for (auto& context : contexts) context->TryCancel();
   for (auto& stream : streams) (void)stream->Finish();
+}
+
+// containerd asks both under its one database lock: a wait there stops every container start.
+TEST_F(ContentServiceTest, InfoAndTheFirstStatDoNotWaitBehindSyncsOfWrites) {
+  const Digest preheated = Preheat("preheated");
+  disk_.Close();
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<
+      std::unique_ptr<grpc::ClientReaderWriter<v1::WriteContentRequest, v1::WriteContentResponse>>>
+      streams;
+  v1::WriteContentResponse response;
+  for (size_t i = 0; i < 2 * kWorkers; ++i) {  // some sync, others queue for a worker
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    streams.push_back(stub_->Write(contexts.back().get()));
+    v1::WriteContentRequest open = Open("ref " + std::to_string(i));
+    open.set_total(3);
+    ASSERT_TRUE(streams.back()->Write(open));
+    ASSERT_TRUE(streams.back()->Read(&response));
+    ASSERT_TRUE(streams.back()->Write(Message(v1::WRITE, 0, "abc")));
+  }
+  ASSERT_TRUE(disk_.AwaitWaiting(kWorkers, Deadline::After(kLong)));
+  grpc::ClientContext asking;
+  asking.set_deadline(std::chrono::system_clock::now() + kLong);
+  auto stat = stub_->Write(&asking);
+  ASSERT_TRUE(stat->Write(Open("another ref")));
+  EXPECT_TRUE(stat->Read(&response));
+  stat->WritesDone();
+  EXPECT_TRUE(stat->Finish().ok());
+  v1::InfoResponse info;
+  EXPECT_EQ(Info(preheated, &info), grpc::StatusCode::OK);
+  EXPECT_EQ(Delete(preheated), grpc::StatusCode::OK);
+  EXPECT_EQ(disk_.waiting(), kWorkers);
+  disk_.Open();
+  for (auto& stream : streams) {
+    EXPECT_TRUE(stream->Read(&response));
+    EXPECT_EQ(response.offset(), 3);
+    stream->WritesDone();
+    EXPECT_TRUE(stream->Finish().ok());
+  }
 }
 
 TEST_F(ContentServiceTest, WaitingStatsUseUpNoWorkersAndCancelEndsThem) {

@@ -23,6 +23,7 @@ BlobExplanation Explainer::ExplainBlob(const std::string& kind, const Digest& di
   blob.digest = digest;
   blob.kind = kind;
   blob.size_bytes = size_bytes;
+  blob.sources = options_.swarm.sources().Of(digest);
   if (const auto info = options_.store.blobs().Info(digest); info.ok()) {
     blob.complete = true;
     blob.present_bytes = info->size_bytes;

@@ -12,6 +12,8 @@
 #include "base/digest.h"
 #include "base/status.h"
 #include "oci/platform.h"
+#include "p2p/blob_sources.h"
+#include "p2p/swarm.h"
 #include "plugin/image_resolver.h"
 #include "plugin/preheat.h"
 #include "plugin/registrar.h"
@@ -28,7 +30,8 @@ struct BlobExplanation {
   bool claimed = false;
   bool preheated = false;
   std::optional<WallTime> pinned_until;
-  std::string reason;  // why not complete; "" when it is
+  std::string reason;                     // why not complete; "" when it is
+  std::vector<p2p::SourceBytes> sources;  // most bytes first; empty where it came long ago
 };
 
 struct LayerExplanation {
@@ -58,6 +61,7 @@ class Explainer {
   struct Options {
     store::Store& store;
     ImageResolver& resolver;
+    const p2p::Swarm& swarm;
     Registrar* registrar = nullptr;  // null = no containerd is configured
   };
   explicit Explainer(Options options) : options_(options) {}

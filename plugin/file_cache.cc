@@ -51,6 +51,31 @@ void FileCache::Stop() {
   downloads_.Join();
 }
 
+Status FileCache::Sweep() {
+  const WallTime now = options_.clock.WallNow();
+  const auto is_young = [now](const store::IngestInfo& ingest) {
+    return ingest.updated + kKeepPartialFile > now;
+  };
+  std::vector<std::string> stale;
+  TRY_STATUS(options_.ingests.List([&](const store::IngestInfo& ingest) {
+    if (IsFileIngest(ingest.ref) && !is_young(ingest)) stale.push_back(ingest.ref);
+    return true;
+  }));
+  for (const std::string& ref : stale) {
+    // Whoever took it up again meanwhile holds it.
+    const auto held = options_.ingests.Open(ref, 0, Deadline::After(std::chrono::milliseconds(0)));
+    if (held.ok() && !is_young((*held)->Info())) TRY_STATUS((*held)->Abandon());
+  }
+  return index_.Sweep([&](const FileIndex::Entry& entry) {
+    if (entry.task.digest) {
+      const auto code = options_.blobs.Info(*entry.task.digest).status().code();
+      if (code != StatusCode::kNotFound) return true;
+    }
+    const auto partial = options_.ingests.Info(std::string(kFileIngestPrefix) + entry.task_id);
+    return partial.status().code() != StatusCode::kNotFound;
+  });
+}
+
 std::shared_ptr<GrowingFile> FileCache::Join(const std::string& task_id, bool* is_new) {
   MutexLock lock(mutex_);
   auto& running = running_[task_id];

@@ -24,6 +24,7 @@
 #include "kv/kv.h"
 #include "net/http.h"
 #include "net/http_client.h"
+#include "p2p/limiter.h"
 #include "plugin/file_index.h"
 #include "plugin/file_version.h"
 #include "plugin/growing_file.h"
@@ -40,6 +41,9 @@ struct FileRequest {
   FileLabels labels = {};
   // For Offer(): the whole file is wanted in the store, even if this reader takes or wants less.
   bool prefetch = false;
+  // Asked before so many more bytes are stored: all that are missing where the origin says the
+  // size, else kRoomStepBytes at a time. What it refuses ends the download. Null: none is refused.
+  std::function<Status(uint64_t size_bytes)> make_room = nullptr;
 };
 
 struct FileResult {
@@ -74,6 +78,8 @@ struct FileOffer {
   bool unchecked = false;  // as in FileResult
 };
 
+inline constexpr uint64_t kRoomStepBytes = 8ull << 20;
+inline constexpr std::chrono::hours kKeepPartialFile{24};
 inline constexpr std::string_view kFileIngestPrefix = "file/";  // then the task ID
 // Whether the ingest is one of ours; containerd, whose garbage collection aborts what it does not
 // know, must not see those.
@@ -86,7 +92,8 @@ class FileCache {
     store::IngestStore& ingests;
     kv::Kv& kv;
     net::HttpClient& client;
-    ProxyRules rules = {};  // how files are named
+    p2p::Limiter* limiter = nullptr;  // charged for what file servers send; null = no limit
+    ProxyRules rules = {};            // how files are named
     // Whether a file that we have is given out while its origin cannot be reached ([proxy]
     // offline).
     bool allow_offline = true;
@@ -96,10 +103,14 @@ class FileCache {
     std::chrono::milliseconds first_backoff{500};
     std::chrono::milliseconds max_backoff{10'000};
     std::chrono::milliseconds stall_timeout{10'000};
+    // A body that brings fewer bytes in a window is no better than one that stalls.
+    uint64_t low_speed_bytes = net::kLowSpeedBytes;
+    std::chrono::milliseconds low_speed_window = net::kLowSpeedWindow;
     int max_redirects = 10;
     size_t parallel_downloads = 8;  // for readers; what comes beyond them is not stored
     // How long a reader waits for the origin's first answer.
     std::chrono::milliseconds head_timeout{15'000};
+    const Clock& clock = RealClock();  // of the ages of partial files
   };
   // All of `options` must outlive this.
   explicit FileCache(Options options);
@@ -119,6 +130,10 @@ class FileCache {
   // of HttpClient where the origin cannot be asked and no stored file may be given out.
   Result<FileOffer> Offer(const FileRequest& request, const std::string& method,
                           uint64_t begin_bytes, bool only_stored, std::stop_token stop);
+
+  // Forgets files that are in the store no more, and drops what arrived of one that nobody went on
+  // with for kKeepPartialFile. Looks at a part of them; for now and then.
+  Status Sweep();
 
   const ProxyRules& rules() const { return options_.rules; }
   FileIndex& index() { return index_; }

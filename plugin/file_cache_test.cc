@@ -48,6 +48,17 @@ class FileCacheTest : public testing::Test {
     };
   }
   void Serve(Script script) { server_.emplace(std::move(script)); }
+  // Whoever waits for silence to end says how long; the others must not mind a slow machine.
+  FileCache CacheWith(std::chrono::milliseconds stall_timeout) {
+    return FileCache({.blobs = store_->blobs(),
+                      .ingests = store_->ingests(),
+                      .kv = store_->kv(),
+                      .client = *client_,
+                      .max_attempts = 2,
+                      .first_backoff = std::chrono::milliseconds(1),
+                      .stall_timeout = stall_timeout,
+                      .clock = clock_});
+  }
 
   Result<FileResult> Get(const std::string& url, std::optional<Digest> expected = {}) {
     progress_.clear();
@@ -72,13 +83,8 @@ class FileCacheTest : public testing::Test {
   std::unique_ptr<store::Store> store_ = std::move(
       *store::Store::Open({.root = scratch_.path(), .cpu_pool = pool_, .kv = kv::MakeMemoryKv()}));
   std::unique_ptr<net::HttpClient> client_ = std::move(*net::HttpClient::Create({}));
-  FileCache files_{{.blobs = store_->blobs(),
-                    .ingests = store_->ingests(),
-                    .kv = store_->kv(),
-                    .client = *client_,
-                    .max_attempts = 2,
-                    .first_backoff = std::chrono::milliseconds(1),
-                    .stall_timeout = std::chrono::milliseconds(500)}};
+  FakeClock clock_;
+  FileCache files_ = CacheWith(std::chrono::seconds(20));
   net::HttpHeaders headers_;
   std::vector<FileProgress> progress_;
   std::optional<ScriptedServer> server_;
@@ -104,6 +110,104 @@ TEST_F(FileCacheTest, FetchesAFileHiddenFromContainerd) {
   EXPECT_EQ(progress_.back().present_bytes, content_.size());
   EXPECT_EQ(progress_.back().total_bytes, content_.size());
   EXPECT_EQ(Ingests(), 0);
+}
+
+TEST_F(FileCacheTest, AFileForWhichThereIsNoRoomIsRefusedBeforeItsFirstByte) {
+  Serve(Serving(content_, "\"1\""));
+  std::vector<uint64_t> asked;
+  FileRequest request{.url = server_->url() + "/f", .headers = {}, .expected = {}};
+  request.make_room = [&](uint64_t size_bytes) {
+    asked.push_back(size_bytes);
+    return ResourceExhausted("over store.quota");
+  };
+  const auto file = files_.Get(request, nullptr, {});
+  EXPECT_EQ(file.status().code(), StatusCode::kResourceExhausted);
+  EXPECT_THAT(file.status().message(), HasSubstr("store.quota"));
+  EXPECT_EQ(asked, std::vector<uint64_t>{content_.size()});
+  EXPECT_EQ(server_->requests().size(), 1u);
+  EXPECT_EQ(Ingests(), 0);
+  request.make_room = [&](uint64_t /*size_bytes*/) { return OkStatus(); };
+  EXPECT_TRUE(files_.Get(request, nullptr, {}).ok());
+}
+
+TEST_F(FileCacheTest, AFileOfUnknownSizeForWhichTheRoomEndsLeavesNothing) {
+  const std::string large(kRoomStepBytes + 100'000, 'l');
+  Serve([&](const Request&, int) {
+    Reply reply;
+    reply.body = large;
+    reply.chunked = true;
+    return reply;
+  });
+  std::vector<uint64_t> asked;
+  FileRequest request{.url = server_->url() + "/f", .headers = {}, .expected = {}};
+  request.make_room = [&](uint64_t size_bytes) {
+    asked.push_back(size_bytes);
+    return asked.size() == 1 ? OkStatus() : ResourceExhausted("under store.min_free");
+  };
+  const auto file = files_.Get(request, nullptr, {});
+  EXPECT_EQ(file.status().code(), StatusCode::kResourceExhausted) << file.status();
+  EXPECT_EQ(asked, (std::vector<uint64_t>{kRoomStepBytes, kRoomStepBytes}));
+  EXPECT_EQ(Ingests(), 0);
+}
+
+TEST_F(FileCacheTest, OfAResumedFileOnlyTheRestNeedsRoom) {
+  Serve([this](const Request& request, int count) {
+    Reply reply = Serving(content_, "\"1\"")(request, count);
+    if (count == 1) reply.cut_after = 500'000;
+    return reply;
+  });
+  std::vector<uint64_t> asked;
+  FileRequest request{.url = server_->url() + "/f", .headers = {}, .expected = {}};
+  request.make_room = [&](uint64_t size_bytes) {
+    asked.push_back(size_bytes);
+    return OkStatus();
+  };
+  EXPECT_TRUE(files_.Get(request, nullptr, {}).ok());
+  EXPECT_EQ(asked, (std::vector<uint64_t>{content_.size(), content_.size() - 500'000}));
+}
+
+TEST_F(FileCacheTest, ASweepForgetsFilesThatWereEvictedAndNoOthers) {
+  Serve(Serving(content_, "\"1\""));
+  const auto kept = Get(server_->url() + "/kept");
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  Serve(Serving("other", "\"2\""));
+  const auto gone = Get(server_->url() + "/gone");
+  ASSERT_TRUE(gone.ok()) << gone.status();
+  ASSERT_TRUE(store_->blobs().Remove(gone->digest).ok());
+  for (int i = 0; i < 512; ++i) ASSERT_TRUE(files_.Sweep().ok());
+  size_t records = 0;
+  EXPECT_TRUE(store_->kv()
+                  .Scan(kv::Family::kTasks, "",
+                        [&](std::string_view key, std::string_view) {
+                          EXPECT_NE(key.find(kept->task_id), std::string_view::npos);
+                          return ++records;
+                        })
+                  .ok());
+  EXPECT_EQ(records, 2u) << "the file and its name by address";
+}
+
+TEST_F(FileCacheTest, ASweepDropsAPartOfAFileThatNobodyWentOnWith) {
+  Serve([this](const Request& request, int count) {
+    Reply reply = Serving(content_, "\"1\"")(request, count);
+    reply.cut_after = 100'000;  // too little to be progress
+    return reply;
+  });
+  EXPECT_FALSE(Get(server_->url() + "/f").ok());
+  ASSERT_EQ(Ingests(), 1);
+  clock_.JumpWall(std::chrono::system_clock::now() - clock_.WallNow());
+  clock_.Advance(kKeepPartialFile - std::chrono::hours(1));
+  for (int i = 0; i < 512; ++i) ASSERT_TRUE(files_.Sweep().ok());
+  EXPECT_EQ(Ingests(), 1);
+  clock_.Advance(std::chrono::hours(2));
+  for (int i = 0; i < 512; ++i) ASSERT_TRUE(files_.Sweep().ok());
+  EXPECT_EQ(Ingests(), 0);
+  EXPECT_TRUE(store_->kv()
+                  .Scan(kv::Family::kTasks, "",
+                        [](std::string_view, std::string_view) {
+                          ADD_FAILURE() << "a record without a file";
+                          return true;
+                        })
+                  .ok());
 }
 
 TEST_F(FileCacheTest, SecondGetOnlyAsksWithTheCallersOwnUrl) {
@@ -187,6 +291,36 @@ TEST_F(FileCacheTest, CutBodyIsResumedWithTheVersionItBeganWith) {
   ASSERT_EQ(server_->requests().size(), 2u);
   EXPECT_EQ(server_->requests()[1].Header("Range"), "bytes=500000-");
   EXPECT_EQ(server_->requests()[1].Header("If-Range"), "\"1\"");
+}
+
+TEST_F(FileCacheTest, BodyThatFellSilentIsResumedOnAnotherConnection) {
+  auto serve = Serving(content_, "\"1\"");
+  Serve([serve](const Request& request, int count) {
+    Reply reply = serve(request, count);
+    if (count == 1) {
+      reply.cut_after = 300'000;
+      reply.hangs = true;
+    }
+    return reply;
+  });
+  FileCache files = CacheWith(std::chrono::seconds(2));
+  const auto file = files.Get({server_->url() + "/f", headers_, {}}, nullptr, {});
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(Stored(file->digest), content_);
+  ASSERT_EQ(server_->requests().size(), 2u);
+  EXPECT_EQ(server_->requests()[1].Header("Range"), "bytes=300000-");
+}
+
+TEST_F(FileCacheTest, SilentOriginIsWaitedForOnce) {
+  Serve([](const Request&, int) {
+    Reply reply;
+    reply.silent = true;
+    return reply;
+  });
+  FileCache files = CacheWith(std::chrono::milliseconds(500));
+  EXPECT_EQ(files.Get({server_->url() + "/f", headers_, {}}, nullptr, {}).status().code(),
+            StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(server_->requests().size(), 1u);
 }
 
 TEST_F(FileCacheTest, NextGetResumesWhatAFailedOneLeft) {

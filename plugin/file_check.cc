@@ -37,6 +37,7 @@ Result<FileCheck> FileCheck::Ask(const Options& options, const std::string& meth
   request.headers = WithoutConditions(headers);
   request.max_redirects = options.max_redirects;
   request.stall_timeout = options.stall_timeout;
+  request.total_timeout = net::kDocumentTimeout;
   if (!known.etag.empty()) {
     request.headers.Set("If-None-Match", known.etag);
   } else if (!known.last_modified.empty()) {

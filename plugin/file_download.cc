@@ -28,7 +28,8 @@ FileDownload::FileDownload(FileCache& cache, const FileRequest& request,
       options_(cache.options_),
       request_(request),
       progress_(progress),
-      stop_(std::move(stop)) {}
+      stop_(std::move(stop)),
+      patience_(options_.stall_timeout) {}
 
 Result<FileResult> FileDownload::Run() {
   TRY_STATUS(Name());
@@ -85,10 +86,14 @@ Result<FileResult> FileDownload::Work() {
       result_.unchecked = true;
       return result_;
     }
-    failures = result_.received_bytes - received_before >= options_.least_progress_bytes
-                   ? 0
-                   : failures + 1;
+    const bool progress = result_.received_bytes - received_before >= options_.least_progress_bytes;
+    failures = progress ? 0 : failures + 1;
+    if (progress) patience_ = options_.stall_timeout;
     if (have_ || failures >= options_.max_attempts) return error;
+    if (error.code() == StatusCode::kDeadlineExceeded) {
+      if (!fell_silent_) return error;
+      patience_ /= 2;
+    }
     TRY_STATUS(Pause(failures));
   }
 }
@@ -157,7 +162,11 @@ Result<std::unique_ptr<HttpStream>> FileDownload::Ask() {
   request.url = name_.url;
   request.headers = WithoutConditions(request_.headers);
   request.max_redirects = options_.max_redirects;
-  request.stall_timeout = options_.stall_timeout;
+  request.stall_timeout = patience_;
+  request.connect_timeout = std::min(request.connect_timeout, patience_);
+  request.body_stall_timeout = patience_ / 2;
+  request.low_speed_bytes = options_.low_speed_bytes;
+  request.low_speed_window = options_.low_speed_window;
   if (offset_bytes_ > 0) {
     request.headers.Set("Range", "bytes=" + std::to_string(offset_bytes_) + "-");
     const std::string validator = entry_.task.partial.Validator();
@@ -186,6 +195,7 @@ Result<FileDownload::Outcome> FileDownload::Check() {
 }
 
 Result<FileDownload::Outcome> FileDownload::Attempt() {
+  fell_silent_ = false;
   if (have_) return Check();
   if (!ingest_) {
     TRY_STATUS(Hold());
@@ -215,6 +225,7 @@ Result<FileDownload::Outcome> FileDownload::TakeBody(HttpStream& stream,
     TRY_STATUS(Restart({}));  // it ignored If-Range
     return Outcome::kAgain;
   }
+  TRY_STATUS(MakeRoom(resumed ? offset_bytes_ : 0, version.size_bytes));
   if (!resumed) TRY_STATUS(Restart(version));
   total_bytes_ = version.size_bytes;
   if (resumed) entry_.task.partial.size_bytes = total_bytes_;
@@ -234,6 +245,21 @@ Status FileDownload::ShowReaders() {
   return OkStatus();
 }
 
+Status FileDownload::MakeRoom(uint64_t from_bytes, std::optional<uint64_t> total_bytes) {
+  if (!request_.make_room) return OkStatus();
+  const uint64_t end_bytes =
+      std::max(from_bytes, total_bytes.value_or(from_bytes + kRoomStepBytes));
+  const Status made = request_.make_room(end_bytes - from_bytes);
+  if (made.ok()) {
+    room_end_bytes_ = end_bytes;
+    return made;
+  }
+  disk_failed_ = true;
+  // What is here would stay in the way of others: nothing evicts a part of a file.
+  (void)ingest_->Abandon();
+  return made;
+}
+
 // The record first: bytes must never stand beside the name of another version.
 Status FileDownload::Restart(const FileVersion& version) {
   disk_failed_ = true;
@@ -247,9 +273,15 @@ Status FileDownload::Restart(const FileVersion& version) {
 
 Status FileDownload::Receive(HttpStream& stream) {
   if (progress_) progress_({offset_bytes_, total_bytes_});
+  auto last_byte = std::chrono::steady_clock::now();
   while (true) {
-    const std::string data = TRY(stream.Read());
+    auto read = stream.Read();
+    fell_silent_ = std::chrono::steady_clock::now() - last_byte >= patience_ / 4;
+    const std::string data = TRY(std::move(read));
     if (data.empty()) break;
+    if (!total_bytes_ && offset_bytes_ + data.size() > room_end_bytes_) {
+      TRY_STATUS(MakeRoom(offset_bytes_, std::nullopt));
+    }
     if (const Status appended = ingest_->Append(data); !appended.ok()) {
       disk_failed_ = true;
       return appended;
@@ -257,14 +289,22 @@ Status FileDownload::Receive(HttpStream& stream) {
     offset_bytes_ += data.size();
     result_.received_bytes += data.size();
     if (growing_) growing_->Advance(offset_bytes_);
-    p2p::CountReceived(p2p::ByteOrigin::kFileServer, data.size());
     if (progress_) progress_({offset_bytes_, total_bytes_});
+    TRY_STATUS(Pay(data.size()));
+    last_byte = std::chrono::steady_clock::now();
   }
   if (total_bytes_ && offset_bytes_ != *total_bytes_) {
     return Unavailable("the body ended after " + std::to_string(offset_bytes_) + " of " +
                        std::to_string(*total_bytes_) + " bytes");
   }
   return OkStatus();
+}
+
+Status FileDownload::Pay(uint64_t bytes) {
+  p2p::CountReceived(p2p::ByteOrigin::kFileServer, bytes);
+  if (options_.limiter == nullptr) return OkStatus();
+  return WaitUntil(options_.limiter->Charge(p2p::Limiter::Traffic::kOrigin, bytes,
+                                            std::chrono::steady_clock::now()));
 }
 
 Result<FileDownload::Outcome> FileDownload::Commit(bool resumed) {
@@ -302,10 +342,14 @@ Result<FileDownload::Outcome> FileDownload::Commit(bool resumed) {
 Status FileDownload::Pause(int failures) {
   const auto wait =
       std::min(options_.first_backoff * (1 << std::min(failures, 10)), options_.max_backoff);
+  return WaitUntil(std::chrono::steady_clock::now() + wait);
+}
+
+Status FileDownload::WaitUntil(SteadyTime until) {
   std::mutex mutex;
   std::condition_variable_any stopped;
   std::unique_lock lock(mutex);
-  stopped.wait_for(lock, stop_, wait, [] { return false; });
+  stopped.wait_until(lock, stop_, until, [] { return false; });
   return stop_.stop_requested() ? Cancelled("fetching " + result_.url) : OkStatus();
 }
 

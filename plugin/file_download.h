@@ -1,6 +1,7 @@
 // FileDownload: one call of FileCache::Get(), from the request's first byte to the blob.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,8 +42,13 @@ class FileDownload {
   Status Restart(const FileVersion& version);
   Status ShowReaders();
   Status Receive(HttpStream& stream);
+  // Charges what came, and waits until more may come.
+  Status Pay(uint64_t bytes);
+  // For the bytes from `from_bytes` on; kResourceExhausted.
+  Status MakeRoom(uint64_t from_bytes, std::optional<uint64_t> total_bytes);
   Result<Outcome> Commit(bool resumed);
   Status Pause(int failures);
+  Status WaitUntil(SteadyTime until);
   Status OriginStatus(int http_status) const;
   std::optional<Digest> Judge() const;
 
@@ -62,7 +68,12 @@ class FileDownload {
   std::unique_ptr<store::Ingest> ingest_;
   uint64_t offset_bytes_ = 0;  // of the ingest
   std::optional<uint64_t> total_bytes_;
-  bool began_ = false;  // the body, in this call
+  bool began_ = false;           // the body, in this call
+  uint64_t room_end_bytes_ = 0;  // up to where there was room
+  // How long no byte may come: one stall uses it up, whatever attempts are left; a body that fell
+  // silent costs half, so that another connection can go on where it ended.
+  std::chrono::milliseconds patience_;
+  bool fell_silent_ = false;  // the last attempt, within its body
 };
 
 }  // namespace hearth::plugin

@@ -7,8 +7,9 @@ namespace hearth::plugin {
 namespace {
 
 // "at/<sha256 of the address>/<task ID>" → nothing; beside the records, whose keys are task IDs.
+constexpr std::string_view kAt = "at/";
 Result<std::string> AddressPrefix(const FileName& name) {
-  return "at/" + Digest::Of(TRY(name.Address())).hex() + "/";
+  return std::string(kAt) + Digest::Of(TRY(name.Address())).hex() + "/";
 }
 
 }  // namespace
@@ -71,7 +72,47 @@ Status FileIndex::Save(const Entry& entry, const FileName& name, kv::Sync sync) 
   kv::Batch batch;
   batch.Put(kv::Family::kTasks, entry.task_id, entry.task.Encode());
   batch.Put(kv::Family::kTasks, TRY(AddressPrefix(name)) + entry.task_id, "");
-  return kv_.Write(batch, sync);
+  {
+    MutexLock lock(mutex_);
+    saving_.insert(entry.task_id);
+  }
+  const Status saved = kv_.Write(batch, sync);
+  MutexLock lock(mutex_);
+  saving_.erase(saving_.find(entry.task_id));
+  return saved;
+}
+
+Status FileIndex::Sweep(const std::function<bool(const Entry& entry)>& keep) {
+  MutexLock lock(mutex_);
+  constexpr char kDigits[] = "0123456789abcdef";
+  const std::string prefix{kDigits[next_sweep_ / 16], kDigits[next_sweep_ % 16]};
+  ++next_sweep_;
+  kv::Batch batch;
+  size_t kept = 0;
+  TRY_STATUS(kv_.Scan(kv::Family::kTasks, prefix,
+                      [&](std::string_view key, std::string_view record) NO_THREAD_SAFETY_ANALYSIS {
+                        Entry entry{.task_id = std::string(key), .task = {}};
+                        if (saving_.contains(entry.task_id)) return true;
+                        auto task = FileTask::Decode(record);
+                        if (task.ok()) entry.task = *std::move(task);
+                        if (kept < kMaxFiles / 256 && task.ok() && keep(entry)) {
+                          ++kept;
+                        } else {
+                          batch.Delete(kv::Family::kTasks, entry.task_id);
+                        }
+                        return true;
+                      }));
+  // Names of what an earlier sweep dropped.
+  TRY_STATUS(kv_.Scan(kv::Family::kTasks, std::string(kAt) + prefix,
+                      [&](std::string_view key, std::string_view /*none*/)
+                          NO_THREAD_SAFETY_ANALYSIS {
+                            const std::string task_id(key.substr(key.rfind('/') + 1));
+                            if (!saving_.contains(task_id) && !Load(task_id)) {
+                              batch.Delete(kv::Family::kTasks, std::string(key));
+                            }
+                            return true;
+                          }));
+  return batch.empty() ? OkStatus() : kv_.Write(batch, kv::Sync::kNo);
 }
 
 }  // namespace hearth::plugin

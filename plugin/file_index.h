@@ -4,11 +4,14 @@
 // request's filter or the one that the file was stored under was applied to both. Any thread.
 #pragma once
 
+#include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/status.h"
+#include "base/thread.h"
 #include "kv/kv.h"
 #include "plugin/file_name.h"
 #include "plugin/file_version.h"
@@ -20,6 +23,7 @@ class FileIndex {
   // Looked at for one request; of more files at one address, differing in parameters, the rest are
   // found under their exact task ID only.
   static constexpr size_t kMaxSameAddress = 256;
+  static constexpr size_t kMaxFiles = 1 << 18;
 
   struct Entry {
     std::string task_id;
@@ -32,6 +36,9 @@ class FileIndex {
   // Files of the same scheme, host and path.
   Result<std::vector<Entry>> AtAddress(const FileName& name) const;
   Status Save(const Entry& entry, const FileName& name, kv::Sync sync);
+  // Drops the files for which `keep` says so no more, and what is beyond kMaxFiles. Looks at a
+  // 256th of them; for now and then. `keep` must not call back.
+  Status Sweep(const std::function<bool(const Entry& entry)>& keep);
 
   // Whether `name` means this file.
   static bool Means(const FileName& name, const FileTask& task);
@@ -40,6 +47,9 @@ class FileIndex {
   std::optional<FileTask> Load(std::string_view task_id) const;
 
   kv::Kv& kv_;
+  Mutex mutex_;
+  std::multiset<std::string> saving_ GUARDED_BY(mutex_);  // task IDs; a sweep passes them by
+  uint8_t next_sweep_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace hearth::plugin

@@ -3,10 +3,10 @@
 #include <sys/random.h>
 
 #include <array>
-#include <charconv>
 #include <utility>
 
 #include "base/digest.h"
+#include "base/host_port.h"
 #include "base/log.h"
 #include "plugin/blob_body.h"
 #include "plugin/file_answer.h"
@@ -62,11 +62,7 @@ FileProxy::FileProxy(Options options)
 void FileProxy::Stop() { pool_.Join(); }
 
 void FileProxy::SetAddress(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  if (colon == std::string::npos) return;
-  uint16_t port = 0;
-  std::from_chars(address.data() + colon + 1, address.data() + address.size(), port);
-  own_port_ = port;
+  if (const auto parsed = HostPort::Parse(address); parsed.ok()) own_port_ = parsed->port;
 }
 
 bool FileProxy::IsOwnAddress(const std::string& host, uint16_t port) const {

@@ -62,8 +62,10 @@ Result<ResolvedImage> ImageResolver::Resolve(const std::string& reference,
   if (image.reference.digest) {
     digest = *image.reference.digest;
   } else {
-    digest = TRY(OriginsFault(registry_.HeadManifest(image.origin, image.reference.Object(), stop)))
-                 .digest;
+    const std::string tag = image.reference.Object();
+    const auto target = TRY(OriginsFault(registry_.HeadManifest(image.origin, tag, stop)));
+    if (observer_ != nullptr) observer_->OnResolved(image.origin, tag, target);
+    digest = target.digest;
   }
   auto target = TRY(Load(image.origin, digest, stop));
   image.target = target.descriptor;

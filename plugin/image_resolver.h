@@ -15,6 +15,7 @@
 #include "oci/manifest.h"
 #include "oci/reference.h"
 #include "oci/registry.h"
+#include "plugin/tag_observer.h"
 #include "store/blob_store.h"
 
 namespace hearth::plugin {
@@ -37,8 +38,9 @@ struct ResolvedImage {
 
 class ImageResolver {
  public:
-  ImageResolver(oci::Registry& registry, store::BlobStore& blobs)
-      : registry_(registry), blobs_(blobs) {}
+  // All must outlive this. `observer` hears of each tag that was resolved; null = nobody.
+  ImageResolver(oci::Registry& registry, store::BlobStore& blobs, TagObserver* observer = nullptr)
+      : registry_(registry), blobs_(blobs), observer_(observer) {}
 
   // `platforms` empty = this machine's. kNotFound: no such image or platform (says which there
   // are); other errors as Registry.
@@ -49,17 +51,17 @@ class ImageResolver {
   Status Keep(const Digest& digest, const std::string& bytes, std::stop_token stop);
   // A complete small blob of the store.
   Result<std::string> Read(const Digest& digest, uint64_t limit_bytes) const;
-
- private:
   struct Document {
     oci::Descriptor descriptor;
     std::string bytes;
   };
-  // The document of that digest, from the store or the origin.
+  // The manifest or index of that digest, from the store or the origin. Errors as Registry.
   Result<Document> Load(const oci::Access& origin, const Digest& digest, std::stop_token stop);
 
+ private:
   oci::Registry& registry_;
   store::BlobStore& blobs_;
+  TagObserver* const observer_;
 };
 
 }  // namespace hearth::plugin

@@ -94,18 +94,25 @@ class GzipEngine final : public Engine {
  public:
   GzipEngine() : state_(std::make_unique<inflate_state>()) {
     isal_inflate_init(state_.get());
-    state_->crc_flag = ISAL_GZIP;
+    BeginMember();
   }
 
   Result<size_t> Step(Input& input, std::span<char> out) override {
     if (state_->block_state == ISAL_BLOCK_FINISH) {
       if (input.left().empty()) return size_t{0};
       isal_inflate_reset(state_.get());  // another member follows
-      state_->crc_flag = ISAL_GZIP;
+      BeginMember();
     }
     in_member_ = in_member_ || !input.left().empty();
     state_->next_in = reinterpret_cast<uint8_t*>(input.left().data());
     state_->avail_in = static_cast<uint32_t>(input.left().size());
+    if (in_header_) {
+      const int code = isal_read_gzip_header(state_.get(), &header_);
+      input.Consume(input.left().size() - state_->avail_in);
+      if (code == ISAL_END_INPUT) return size_t{0};
+      if (code != ISAL_DECOMP_OK) return Corrupt(code);
+      in_header_ = false;
+    }
     state_->next_out = reinterpret_cast<uint8_t*>(out.data());
     state_->avail_out = static_cast<uint32_t>(out.size());
     const int code = isal_inflate(state_.get());
@@ -122,6 +129,14 @@ class GzipEngine final : public Engine {
   }
 
  private:
+  // igzip's own way through a header forgets the flags where its input ends in the middle of it.
+  void BeginMember() {
+    state_->crc_flag = ISAL_GZIP_NO_HDR_VER;
+    isal_gzip_header_init(&header_);
+    header_.flags = 0;
+    in_header_ = true;
+  }
+
   static Status Corrupt(int code) {
     switch (code) {
       case ISAL_INCORRECT_CHECKSUM:
@@ -135,11 +150,14 @@ class GzipEngine final : public Engine {
   }
 
   std::unique_ptr<inflate_state> state_;
+  isal_gzip_header header_{};
+  bool in_header_ = true;
   bool in_member_ = false;
 };
 
 #else
 
+// Unlike igzip and Go it refuses a member whose header has reserved flags set; nobody sets them.
 class GzipEngine final : public Engine {
  public:
   GzipEngine() { CHECK(inflateInit2(&stream_, 15 + 16) == Z_OK); }

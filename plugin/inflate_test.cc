@@ -69,6 +69,26 @@ TEST(Inflater, ReadsWhatWasCompressedWhateverTheSteps) {
   }
 }
 
+TEST(Inflater, GzipHeaderWithNamesMayArriveInAnySteps) {
+  const std::string text = Sample(10'000);
+  const std::string plain = GzipOf(text);
+  std::string named = plain.substr(0, 10);
+  named[3] = 4 | 8 | 16;  // extra, name, comment
+  named += std::string(
+               "\x04\x00"
+               "ABCD",
+               6) +
+           std::string("name.tar\0", 9);
+  named += std::string("a comment\0", 10) + plain.substr(10);
+  const std::string members = named + named;
+  for (size_t step = 1; step < 50; ++step) {
+    StringSource source(members, step);
+    auto got = Inflate(source, Compression::kGzip);
+    ASSERT_TRUE(got.ok()) << got.status() << ", step " << step;
+    EXPECT_EQ(*got == text + text, true) << "step " << step;
+  }
+}
+
 TEST(Inflater, NoneLeavesCompressedBytesAlone) {
   const std::string bytes = GzipOf("text");
   EXPECT_EQ(*Inflate(bytes, Compression::kNone), bytes);

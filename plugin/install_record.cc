@@ -148,6 +148,8 @@ Status InstallRecord::ApplyOne(const FileEdit& edit) {
   TRY_STATUS(MakeParents(edit.path));
   applied_.push_back({edit, ours ? std::optional(found->second) : std::nullopt});
   entries_[edit.path] = entry;
+  // First: a file that is not on record would never be taken back.
+  TRY_STATUS(Save());
   return WriteFileAtomically(Real(edit.path), edit.after, kFileMode);
 }
 
@@ -157,8 +159,7 @@ Result<std::vector<std::string>> InstallRecord::Apply(const std::vector<FileEdit
   TRY_STATUS(MakeParents(kFile));
   for (const FileEdit& edit : edits) {
     if (!edit.Changes()) continue;
-    Status status = ApplyOne(edit);
-    if (status.ok()) status = Save();
+    const Status status = ApplyOne(edit);
     if (!status.ok()) {
       const Status undone = Undo();
       return undone.ok() ? status
@@ -185,6 +186,8 @@ Status InstallRecord::UndoOne(const Applied& applied) {
     }
   } else if (rename(Real(backup).c_str(), real.c_str()) != 0) {
     return ErrnoStatus(errno, "bring back " + Real(backup).string());
+  } else {
+    (void)unlink(Real(backup).c_str());  // where ours was never written, both were one file
   }
   entries_.erase(applied.edit.path);
   return OkStatus();

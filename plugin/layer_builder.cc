@@ -13,6 +13,8 @@ namespace hearth::plugin {
 namespace {
 
 constexpr int kMaxUnpackAttempts = 3;
+// A download that brings nothing for so long gives its slot to the next layer.
+constexpr auto kStall = std::chrono::milliseconds(50);
 
 CounterFamily g_layers("hearth_layers_built_total",
                        "Layers that were unpacked here, by how that ended.", {"result"});
@@ -21,18 +23,25 @@ HistogramFamily g_unpack_seconds(
     "Time of one layer from the start of its unpack to its end, waiting for its bytes included.",
     {0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300});
 
-// The growing blob as the unpacker reads it.
+// The growing blob as the unpacker reads it. Parks while the blob stalls.
 class BlobBytes final : public ByteSource {
  public:
-  BlobBytes(store::Blob& blob, std::stop_token stop) : blob_(blob), stop_(std::move(stop)) {}
+  BlobBytes(store::Blob& blob, UnpackSlots& slots, std::stop_token stop)
+      : blob_(blob), slots_(slots), stop_(std::move(stop)) {}
   Result<size_t> Read(std::span<char> out) override {
-    const size_t got = TRY(blob_.Read(offset_bytes_, out, stop_));
-    offset_bytes_ += got;
+    auto got = blob_.Read(offset_bytes_, out, stop_, Deadline::After(kStall));
+    if (got.status().code() == StatusCode::kDeadlineExceeded) {
+      slots_.Park();
+      got = blob_.Read(offset_bytes_, out, stop_);
+      slots_.Resume(stop_);
+    }
+    offset_bytes_ += TRY(got);
     return got;
   }
 
  private:
   store::Blob& blob_;
+  UnpackSlots& slots_;
   std::stop_token stop_;
   uint64_t offset_bytes_ = 0;
 };
@@ -55,6 +64,9 @@ struct LayerBuildState {
   // Of the worker that has the build now.
   uint64_t directory = 0;
   Unpacked unpacked;
+
+  std::atomic<bool> started = false;  // by its first byte, or by the stop
+  std::optional<std::stop_callback<std::function<void()>>> on_stop;  // until it started
 
   void SetPhase(BuildPhase next) {
     MutexLock lock(mutex);
@@ -135,9 +147,14 @@ Status LayerBuild::Wait(std::stop_token stop, Deadline deadline) {
 
 LayerBuilder::LayerBuilder(Options options)
     : options_(std::move(options)),
+      slots_({.running = options_.workers,
+              .open_growing = options_.workers + options_.stalled,
+              .queue_limit = options_.queue_limit}),
       committers_({.name = "commit", .threads = 1, .queue_limit = options_.queue_limit}),
-      workers_(
-          {.name = "unpack", .threads = options_.workers, .queue_limit = options_.queue_limit}) {}
+      // One for each build that the slots let be open.
+      workers_({.name = "unpack",
+                .threads = options_.workers + options_.workers + options_.stalled,
+                .queue_limit = options_.queue_limit}) {}
 
 LayerBuilder::~LayerBuilder() { Stop(); }
 
@@ -151,6 +168,10 @@ void LayerBuilder::Stop() {
     }
   }
   for (const auto& build : running) build->state_->stop.request_stop();
+  {
+    MutexLock lock(mutex_);
+    while (waiting_ > 0) started_.Wait(mutex_);
+  }
   workers_.Join();
   committers_.Join();
 }
@@ -164,7 +185,10 @@ std::shared_ptr<LayerBuild> LayerBuilder::Find(const Digest& chain) {
 Result<std::shared_ptr<LayerBuild>> LayerBuilder::Build(const LayerTask& task) {
   const auto compression = TRY(CompressionOf(task.blob.media_type));
   (void)compression;
-  const bool there = options_.store.snapshots().FindLayer(task.chain).ok();
+  auto& snapshots = options_.store.snapshots();
+  // A use: neither it nor what it is to lie on is evicted now.
+  const bool there = snapshots.TouchLayer(task.chain).ok();
+  if (!there && task.parent_chain) (void)snapshots.TouchLayer(*task.parent_chain);
   std::shared_ptr<LayerBuild> parent;
   if (!there && task.parent_chain) parent = Find(*task.parent_chain);
   auto fetch = options_.swarm.Fetch(
@@ -179,8 +203,7 @@ Result<std::shared_ptr<LayerBuild>> LayerBuilder::Build(const LayerTask& task) {
     if (auto running = entry.lock(); running && !there) {
       const BuildPhase phase = running->phase();
       // What was done may have been removed since.
-      const bool gone =
-          phase == BuildPhase::kDone && !options_.store.snapshots().FindLayer(task.chain).ok();
+      const bool gone = phase == BuildPhase::kDone && !snapshots.FindLayer(task.chain).ok();
       if (phase != BuildPhase::kFailed && !gone) return running;
     }
     auto state = std::make_shared<LayerBuildState>();
@@ -193,12 +216,49 @@ Result<std::shared_ptr<LayerBuild>> LayerBuilder::Build(const LayerTask& task) {
     }
     build = std::make_shared<LayerBuild>(std::move(state));
     if (there) return build;
+    if (waiting_ >= options_.queue_limit) {
+      return ResourceExhausted(std::to_string(waiting_) + " layers wait for their blobs");
+    }
+    ++waiting_;
     entry = build;
     std::erase_if(builds_, [](const auto& item) { return item.second.expired(); });
   }
-  const Status queued = workers_.Submit([this, state = build->state_] { Unpack(state); });
-  if (!queued.ok()) End(*build->state_, queued);
+  StartWhenReady(build->state_);
   return build;
+}
+
+void LayerBuilder::StartWhenReady(const std::shared_ptr<LayerBuildState>& state) {
+  // Neither the blob nor the stop may reach us once both have: see Stop().
+  const auto once = [this, weak = std::weak_ptr(state)] {
+    const auto alive = weak.lock();
+    if (alive && !alive->started.exchange(true)) Start(alive);
+  };
+  if (const auto blob = state->Blob()) blob->WhenAvailable(0, once);
+  state->on_stop.emplace(state->stop.get_token(), once);
+}
+
+void LayerBuilder::Start(const std::shared_ptr<LayerBuildState>& state) {
+  const auto blob = state->Blob();
+  Status queued = Cancelled("nobody waits for the layer any more");
+  if (blob && !state->stop.stop_requested()) {
+    const bool growing = blob->state() == store::Blob::State::kGrowing;
+    queued = slots_.Enqueue(growing, [this, state, growing] {
+      const Status given = workers_.Submit([this, state, growing] {
+        Unpack(state);
+        slots_.End(growing);
+      });
+      if (given.ok()) return;
+      End(*state, given);
+      slots_.End(growing);
+    });
+  }
+  // Not here, inside of what the blob or the dropped build is doing.
+  const auto end = [this, state, queued] { End(*state, queued); };
+  if (!queued.ok() && !committers_.Submit(end).ok()) end();
+  // The last touch of ours: Stop() may wait for it.
+  MutexLock lock(mutex_);
+  --waiting_;
+  started_.NotifyAll();
 }
 
 void LayerBuilder::Unpack(const std::shared_ptr<LayerBuildState>& state) {
@@ -235,7 +295,7 @@ Status LayerBuilder::UnpackOnce(LayerBuildState& state) {
   if (!blob || stop.stop_requested()) return Cancelled("nobody waits for the layer any more");
   auto& snapshots = options_.store.snapshots();
   state.directory = TRY(snapshots.BeginLayer());
-  BlobBytes bytes(*blob, stop);
+  BlobBytes bytes(*blob, slots_, stop);
   auto unpacked = plugin::Unpack(bytes,
                                  {.root = snapshots.FsPath(state.directory),
                                   .lower = {},

@@ -1,7 +1,8 @@
 // LayerBuilder: fetches layer blobs and unpacks them, one build per chain, whoever asks.
 //
 // Blobs are asked of the swarm at once and in order; layers unpack in parallel, in any order, and
-// are committed lowest first. Any thread; no call waits.
+// are committed lowest first. A build starts when its blob has a first byte, and while the blob
+// stalls another one unpacks in its place. Any thread; no call waits.
 #pragma once
 
 #include <functional>
@@ -17,6 +18,7 @@
 #include "base/thread.h"
 #include "oci/descriptor.h"
 #include "p2p/swarm.h"
+#include "plugin/unpack_slots.h"
 #include "store/store.h"
 
 namespace hearth::plugin {
@@ -62,7 +64,8 @@ class LayerBuilder {
     store::Store& store;
     p2p::Swarm& swarm;
     size_t workers = 2;                       // layers that unpack at once
-    size_t queue_limit = 4096;                // builds that wait for a worker
+    size_t stalled = 4;                       // begun ones that may wait for bytes besides
+    size_t queue_limit = 4096;                // builds that wait for bytes or for a worker
     std::function<void()> on_committed = {};  // after each layer; must not block
   };
   explicit LayerBuilder(Options options);
@@ -78,6 +81,9 @@ class LayerBuilder {
   void Stop();
 
  private:
+  // Starts the build when its blob has bytes, or ends it when it is stopped before.
+  void StartWhenReady(const std::shared_ptr<LayerBuildState>& state);
+  void Start(const std::shared_ptr<LayerBuildState>& state);
   void Unpack(const std::shared_ptr<LayerBuildState>& state);
   Status UnpackOnce(LayerBuildState& state);
   void CommitWhenReady(const std::shared_ptr<LayerBuildState>& state);
@@ -90,6 +96,9 @@ class LayerBuilder {
   Mutex mutex_;
   std::unordered_map<Digest, std::weak_ptr<LayerBuild>> builds_ GUARDED_BY(mutex_);
   bool stopped_ GUARDED_BY(mutex_) = false;
+  size_t waiting_ GUARDED_BY(mutex_) = 0;  // builds that wait for the first byte
+  CondVar started_;                        // one fewer
+  UnpackSlots slots_;
   // Last, so that their threads end before the rest goes; workers hand over to committers.
   ThreadPool committers_;
   ThreadPool workers_;

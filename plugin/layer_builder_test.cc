@@ -45,6 +45,10 @@ class LayerBuilderTest : public ::testing::Test {
     EXPECT_TRUE(build.ok()) << build.status();
     return *build;
   }
+  // What is enough to begin the unpack of a layer and not to end it.
+  void WriteHeader(store::Blob& blob, size_t index) {
+    EXPECT_TRUE(blob.Write(0, std::span(image_.layers[index]).first(512)).ok());
+  }
   static void AwaitPhase(const LayerBuild& build, BuildPhase phase) {
     const Deadline deadline = Deadline::After(seconds(20));
     while (build.phase() != phase && !deadline.Passed()) std::this_thread::yield();
@@ -69,6 +73,7 @@ TEST_F(LayerBuilderTest, CancelledImageStopsItsLowerLayersToo) {
   for (size_t i = 0; i < image_.layers.size(); ++i) builds.push_back(Build(i));
   std::promise<Status> ended;
   builds[0]->WhenEnded([&] { ended.set_value(OkStatus()); });
+  WriteHeader(*bottom, 0);
   AwaitPhase(*builds[0], BuildPhase::kUnpacking);
   builds.clear();
   EXPECT_EQ(ended.get_future().wait_for(seconds(20)), std::future_status::ready)
@@ -110,6 +115,40 @@ TEST_F(LayerBuilderTest, LayerIsCommittedOnTheBuildThatFollowedAFailedParent) {
   ASSERT_TRUE(slow->Write(0, image_.layers[1]).ok());
   EXPECT_EQ(shared->Wait({}, Deadline::After(seconds(20))), OkStatus());
   builder.Stop();
+}
+
+TEST_F(LayerBuilderTest, TwoStalledLayersHoldUpNoThird) {
+  LayerBuilder builder({.store = scratch_.store(), .swarm = swarm_, .workers = 2});
+  const auto silent = Grow(1);
+  const auto stalled = Grow(2);
+  const auto also_stalled = Grow(3);
+  scratch_.Keep(image_.layers[0]);
+  std::vector<std::shared_ptr<LayerBuild>> builds;
+  for (const size_t index : {1, 2, 3}) builds.push_back(builder.Build(Task(index)).value());
+  WriteHeader(*stalled, 2);
+  WriteHeader(*also_stalled, 3);
+  AwaitPhase(*builds[1], BuildPhase::kUnpacking);
+  AwaitPhase(*builds[2], BuildPhase::kUnpacking);
+  EXPECT_EQ(builds[0]->phase(), BuildPhase::kWaiting);
+  const auto third = builder.Build(Task(0)).value();
+  EXPECT_EQ(third->Wait({}, Deadline::After(seconds(20))), OkStatus());
+  // They go on where they were.
+  ASSERT_TRUE(silent->Write(0, image_.layers[1]).ok());
+  ASSERT_TRUE(stalled->Write(512, std::span(image_.layers[2]).subspan(512)).ok());
+  ASSERT_TRUE(also_stalled->Write(512, std::span(image_.layers[3]).subspan(512)).ok());
+  for (const auto& build : builds) {
+    EXPECT_EQ(build->Wait({}, Deadline::After(seconds(20))), OkStatus());
+  }
+  builder.Stop();
+}
+
+TEST_F(LayerBuilderTest, StopEndsABuildThatWaitsForItsFirstByte) {
+  LayerBuilder builder({.store = scratch_.store(), .swarm = swarm_, .workers = 1});
+  const auto silent = Grow(0);
+  const auto build = builder.Build(Task(0)).value();
+  builder.Stop();
+  EXPECT_EQ(build->status().code(), StatusCode::kCancelled);
+  silent->Fail(Cancelled("end of test"));
 }
 
 TEST_F(LayerBuilderTest, RemovedLayerIsBuiltAgainWhileSomebodyHoldsItsBuild) {

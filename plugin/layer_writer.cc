@@ -53,7 +53,9 @@ Status LayerWriter::Add(const TarEntry& entry, TarReader& body) {
   }
   const std::string name = CleanName(entry.name);
   if (name.empty()) return OkStatus();  // the root is not the tar's to change
+  TRY_STATUS(CheckLength(name));
   const LayerRoot::Place place = TRY(root_.Locate(name));
+  TRY_STATUS(CheckLength(place.path()));  // a link may lead to a longer one
   if (place.base.starts_with(kWhiteoutPrefix)) return AddWhiteout(place, entry);
   switch (entry.type) {
     case TarType::kFile:
@@ -64,9 +66,18 @@ Status LayerWriter::Add(const TarEntry& entry, TarReader& body) {
       return AddHardLink(place, entry);
     case TarType::kSymlink:
       return AddSymlink(place, entry);
+    case TarType::kGlobalHeader:
+      return root_.Remove(place);  // as containerd: its name's place is cleared, and nothing made
     default:
       return AddNode(place, entry);
   }
+}
+
+// By a longer path neither containerd could make it nor we remove it.
+Status LayerWriter::CheckLength(const std::string& path) const {
+  if (root_.path().native().size() + 1 + path.size() < PATH_MAX) return OkStatus();
+  return InvalidArgument("a path of " + std::to_string(path.size()) +
+                         " bytes is too long: " + path.substr(0, NAME_MAX) + "...");
 }
 
 template <typename Make>

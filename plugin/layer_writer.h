@@ -61,6 +61,7 @@ class LayerWriter {
 
   LayerWriter(LayerRoot root, Options options);
 
+  Status CheckLength(const std::string& path) const;
   Status AddFile(const LayerRoot::Place& place, const TarEntry& entry, TarReader& body);
   Status WriteBody(int fd, const TarEntry& entry, TarReader& body);
   Status AddDirectory(const LayerRoot::Place& place, const TarEntry& entry,

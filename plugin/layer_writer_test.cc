@@ -27,20 +27,20 @@ timespec MtimeOf(const std::filesystem::path& path) {
 TEST_F(LayerWriterTest, SetsEveryAttribute) {
   const std::string capability(
       "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", 20);
-  TarHeader suid{.name = "suid", .body = "x", .mode = 06755, .uid = 1000, .gid = 1001};
-  TarHeader cap{.name = "cap",
+  TarMember suid{.name = "suid", .body = "x", .mode = 06755, .uid = 1000, .gid = 1001};
+  TarMember cap{.name = "cap",
                 .mode = 0755,
                 .uid = 5,
                 .pax = {{"SCHILY.xattr.security.capability", capability},
                         {"SCHILY.xattr.user.note", "hi"},
                         {"SCHILY.xattr.trusted.overlay.opaque", "y"},
                         {"mtime", "1600000001.123456789"}}};
-  TarHeader group{.name = "group", .type = '5', .mode = 02775, .gid = 7};
-  TarHeader sticky{.name = "tmp", .type = '5', .mode = 01777};
-  TarHeader device{.name = "null", .type = '3', .mode = 0666, .device_major = 1, .device_minor = 3};
-  TarHeader block{.name = "sda", .type = '4', .mode = 0660, .gid = 6, .device_major = 8};
-  TarHeader fifo{.name = "fifo", .type = '6', .mode = 0600, .uid = 9};
-  TarHeader link{.name = "link",
+  TarMember group{.name = "group", .type = '5', .mode = 02775, .gid = 7};
+  TarMember sticky{.name = "tmp", .type = '5', .mode = 01777};
+  TarMember device{.name = "null", .type = '3', .mode = 0666, .device_major = 1, .device_minor = 3};
+  TarMember block{.name = "sda", .type = '4', .mode = 0660, .gid = 6, .device_major = 8};
+  TarMember fifo{.name = "fifo", .type = '6', .mode = 0600, .uid = 9};
+  TarMember link{.name = "link",
                  .type = '2',
                  .link = "../../nowhere",
                  .uid = 3,
@@ -222,6 +222,12 @@ TEST_F(LayerWriterTest, LaterEntriesReplaceOrMerge) {
            .Add({.name = "b", .type = '1', .link = "a", .mode = 0751, .uid = 8})
            .End(),
        {"a - 751 8:0 1 '1' linked", "b - 751 8:0 1 '1' linked"}},
+      {"a global header over a file",
+       TarMaker().File("f").File("g").Add({.name = "f", .type = 'g'}).End(),
+       {"g - 644 0:0 0 ''"}},
+      {"a global header in a directory",
+       TarMaker().Add({.name = "d/g", .type = 'g'}).End(),
+       {"d d 755 0:0"}},
       {"file after its whiteout",
        TarMaker().File(".wh.f").File("f", "b").End(),
        {"f - 644 0:0 1 'b'"}},
@@ -281,6 +287,8 @@ TEST_F(LayerWriterTest, WhiteoutsInTheBottomLayerRemove) {
 }
 
 TEST_F(LayerWriterTest, RefusesWhatContainerdRefuses) {
+  std::string deep = std::string(250, 'd');
+  for (int i = 0; i < 8; ++i) deep += "/" + std::string(250, 'd');
   const struct {
     const char* what;
     std::string tar;
@@ -302,6 +310,16 @@ TEST_F(LayerWriterTest, RefusesWhatContainerdRefuses) {
        "links"},
       {"a name too long",
        TarMaker().Add({.name = "x", .pax = {{"path", std::string(300, 'n')}}}).End(), "name"},
+      {"a path above 4 KiB",
+       TarMaker().Add({.name = "x", .pax = {{"path", deep + "/" + deep}}}).End(), "too long"},
+      {"a path above 4 KiB by a link",
+       TarMaker()
+           .Add({.name = "l", .type = '2', .pax = {{"linkpath", deep}}})
+           .Add({.name = "x", .pax = {{"path", "l/" + deep}}})
+           .End(),
+       "too long"},
+      {"an xattr without a name",
+       TarMaker().Add({.name = "f", .pax = {{"SCHILY.xattr.", "1"}}}).End(), "xattr"},
       {"directory that goes again", TarMaker().Directory("d").Symlink("d", "nowhere").End(), "d"},
   };
   for (const auto& one : cases) {
@@ -385,9 +403,9 @@ TEST_F(LayerWriterTest, ImpliedDirectoriesLookLikeTheLowerLayers) {
 }
 
 TEST_F(LayerWriterTest, TimesOutsideTheRangeBecomeTheEpoch) {
-  TarHeader past{.name = "past", .pax = {{"mtime", "-5.5"}}};
-  TarHeader future{.name = "future", .pax = {{"mtime", "9223372037.0"}}};
-  TarHeader last{.name = "last", .pax = {{"mtime", "9223372036.5"}, {"atime", "1"}}};
+  TarMember past{.name = "past", .pax = {{"mtime", "-5.5"}}};
+  TarMember future{.name = "future", .pax = {{"mtime", "9223372037.0"}}};
+  TarMember last{.name = "last", .pax = {{"mtime", "9223372036.5"}, {"atime", "1"}}};
   ASSERT_TRUE(UnpackBytes(TarMaker().Add(past).Add(future).Add(last).End()).ok());
   EXPECT_EQ(MtimeOf(root_ / "past").tv_sec, 0);
   EXPECT_EQ(MtimeOf(root_ / "future").tv_sec, 0);

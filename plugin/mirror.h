@@ -4,7 +4,8 @@
 // Tags are resolved at the origin each time. Digests come from the store where the origin lately
 // let this very credential read that repository; else the origin is asked first, and its refusal
 // with its challenge is what the caller gets. Nothing is cached for a credential longer than
-// AccessCache says. Any thread.
+// AccessCache says. While the origin is down, so are its answers: what it let a credential read
+// lately is still given to that one, tags only with `serve_stale_tags`. Any thread.
 #pragma once
 
 #include <chrono>
@@ -23,11 +24,13 @@
 #include "plugin/manifest_observer.h"
 #include "plugin/mirror_path.h"
 #include "plugin/seen_blobs.h"
+#include "plugin/tag_cache.h"
+#include "plugin/tag_observer.h"
 #include "store/blob_store.h"
 
 namespace hearth::plugin {
 
-class Mirror {
+class Mirror final : public TagObserver {
  public:
   struct Options {
     store::BlobStore& blobs;
@@ -37,6 +40,7 @@ class Mirror {
     ManifestObserver* observer = nullptr;
     std::string default_registry = "docker.io";  // for requests without ns; "" = refuse them
     std::chrono::seconds auth_cache{300};
+    bool serve_stale_tags = false;  // node.toml mirror.serve_stale_tags
     std::chrono::milliseconds stall_timeout{10'000};
     std::chrono::milliseconds head_timeout{15'000};
     const Clock& clock = RealClock();
@@ -48,6 +52,11 @@ class Mirror {
   // origin; bodies of blobs are sent without a thread.
   void Handle(net::ServerRequest request, net::HttpServer::Respond respond);
 
+  // What the node itself just read counts for callers too: the tag's meaning, and, where no
+  // credential of its own was needed or it is shared, that whoever brings none may read.
+  void OnResolved(const oci::Access& origin, const std::string& tag,
+                  const oci::Descriptor& target) override;
+
  private:
   struct Call;
   using Answer = std::optional<net::ServerResponse>;
@@ -55,7 +64,11 @@ class Mirror {
   net::ServerResponse HandleManifest(const Call& call);
   net::ServerResponse AnswerManifest(const Call& call, const net::HttpResponse& origin);
   // Nothing when the store has no such manifest.
-  Answer ManifestFromStore(const Call& call);
+  Answer ManifestFromStore(const Call& call, const Digest& digest);
+  // While the origin is down; nothing where there is no answer for this caller.
+  Answer OfflineManifest(const Call& call);
+  // The origin's own challenge, from memory.
+  Answer OfflineChallenge(const Call& call) const;
   void KeepManifest(const Call& call, const std::string& body, const std::string& media_type,
                     const Digest& digest);
 
@@ -64,11 +77,12 @@ class Mirror {
   std::optional<uint64_t> BlobSize(const Call& call, Answer& refusal);
   void SendBlob(Call& call, std::shared_ptr<store::Blob> blob, std::shared_ptr<p2p::Fetch> share);
 
-  Result<net::HttpResponse> AskOrigin(const Call& call);
+  Result<net::HttpResponse> AskOrigin(const Call& call, const std::string& method);
 
   const Options options_;
   AccessCache access_;
   SeenBlobs seen_;
+  TagCache tags_;
 };
 
 }  // namespace hearth::plugin

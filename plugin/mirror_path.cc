@@ -71,10 +71,10 @@ Result<MirrorPath> MirrorPath::Parse(std::string_view path, std::string_view que
   return result;
 }
 
-std::string MirrorPath::UpstreamPath() const {
-  if (kind == Kind::kBase) return "/v2/";
+std::string MirrorPath::ObjectPath() const {
+  if (kind == Kind::kBase) return "";
   const std::string_view word = kind == Kind::kManifest ? kManifests : kBlobs;
-  return "/v2/" + repository + std::string(word) + object;
+  return std::string(word.substr(1)) + object;
 }
 
 }  // namespace hearth::plugin

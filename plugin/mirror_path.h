@@ -27,8 +27,8 @@ struct MirrorPath {
   static Result<MirrorPath> Parse(std::string_view path, std::string_view query,
                                   std::string_view default_registry);
 
-  // "/v2/library/nginx/manifests/1.27"
-  std::string UpstreamPath() const;
+  // Within the repository: "manifests/1.27"; "" for kBase.
+  std::string ObjectPath() const;
 };
 
 }  // namespace hearth::plugin

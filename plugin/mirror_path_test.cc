@@ -86,10 +86,10 @@ TEST(MirrorPath, WithoutDefaultRegistryNsIsNeeded) {
   EXPECT_EQ(MirrorPath::Parse("/v2/a/manifests/x", "", "").status().code(), StatusCode::kNotFound);
 }
 
-TEST(MirrorPath, UpstreamPathLeavesOutTheQuery) {
+TEST(MirrorPath, ObjectPathLeavesOutRepositoryAndQuery) {
   const auto path = MirrorPath::Parse("/v2/a%2Fb/manifests/x", "ns=h.io&y=1", "");
   ASSERT_TRUE(path.ok()) << path.status();
-  EXPECT_EQ(path->UpstreamPath(), "/v2/a/b/manifests/x");
+  EXPECT_EQ(path->ObjectPath(), "manifests/x");
 }
 
 }  // namespace

@@ -70,6 +70,16 @@ class FileBytes final : public ByteSource {
   uint64_t offset_bytes_ = 0;
 };
 
+// For whoever asks why a pull was cold.
+void Decided(const PrepareRequest& request, std::string_view decision, std::string_view why = "") {
+  LOG_DEBUG("prepare", {{"decision", decision},
+                        {"key", request.key},
+                        {"parent", request.parent},
+                        {"chain", LabelOr(request.labels, store::kSnapshotRefLabel)},
+                        {"image", LabelOr(request.labels, kImageRefLabel)},
+                        {"why", why}});
+}
+
 std::vector<std::filesystem::path> SplitLowers(std::string_view list) {
   std::vector<std::filesystem::path> lowers;
   while (!list.empty()) {
@@ -97,17 +107,21 @@ OverlaySnapshotter::OverlaySnapshotter(Options options) : options_(std::move(opt
 void OverlaySnapshotter::Prepare(PrepareRequest request, std::stop_token stop,
                                  std::function<void(Result<std::vector<Mount>>)> done) {
   if (LabelOr(request.labels, store::kSnapshotRefLabel).empty()) {
+    Decided(request, "mounts",
+            "no chain is named: for a container, or a client without snapshot.ref");
     done(CreateActive(request));
     return;
   }
   if (const auto found = FindLayerFor(request); found.ok()) {
     g_prepares.Add({"warm"});
+    Decided(request, "layer is here");
     AnswerExists(request, *found, std::move(done));
     return;
   }
   const auto build = StartPull(request);
   if (!build) {
     g_prepares.Add({"no_source"});
+    Decided(request, "mounts", "the layer is not here and cannot be pulled");
     done(CreateActive(request));
     return;
   }
@@ -129,9 +143,11 @@ void OverlaySnapshotter::Prepare(PrepareRequest request, std::stop_token stop,
     }
     if (const auto found = FindLayerFor(ended->request); found.ok()) {
       g_prepares.Add({"pulled"});
+      Decided(ended->request, "layer is here", "pulled while it waited");
       AnswerExists(ended->request, *found, std::move(ended->done));
     } else {
       g_prepares.Add({"late_or_failed"});
+      Decided(ended->request, "mounts", "the pull failed, or goes on after prepare_wait");
       ended->done(CreateActive(ended->request));
     }
   };
@@ -186,20 +202,31 @@ void OverlaySnapshotter::AnswerExists(const PrepareRequest& request,
 std::shared_ptr<LayerBuild> OverlaySnapshotter::StartPull(const PrepareRequest& request) {
   if (options_.pulls == nullptr) return nullptr;
   const auto chain = Digest::Parse(LabelOr(request.labels, store::kSnapshotRefLabel));
-  if (!chain.ok()) return nullptr;
+  if (!chain.ok()) {
+    Decided(request, "no pull", "the chain is no digest");
+    return nullptr;
+  }
   if (request.labels.contains(kUidMappingLabel) || request.labels.contains(kGidMappingLabel)) {
+    Decided(request, "no pull", "a user-namespace remap wants files of its own");
     return nullptr;
   }
   std::optional<Digest> parent_chain;
   if (!request.parent.empty()) {
     const auto parent = options_.store.snapshots().Stat(request.parent);
     // Under a layer that containerd unpacked itself ours has nothing to be committed on.
-    if (!parent.ok() || !parent->chain) return nullptr;
+    if (!parent.ok() || !parent->chain) {
+      Decided(request, "no pull", "the parent is no layer of ours");
+      return nullptr;
+    }
     parent_chain = parent->chain;
   }
-  for (const auto& candidate :
-       options_.chains->Find(*chain, LabelOr(request.labels, kImageRefLabel))) {
-    if (candidate.image->ParentChain(candidate.index) != parent_chain) continue;
+  const auto candidates = options_.chains->Find(*chain, LabelOr(request.labels, kImageRefLabel));
+  if (candidates.empty()) Decided(request, "no pull", "no image with this chain came by");
+  for (const auto& candidate : candidates) {
+    if (candidate.image->ParentChain(candidate.index) != parent_chain) {
+      Decided(request, "no pull", "the image that came by has another parent for it");
+      continue;
+    }
     auto build = options_.pulls->Start(request.key.substr(0, request.key.find('/')), candidate);
     if (build.ok()) return *build;
     LOG_INFO("containerd pulls this layer itself",

@@ -1,7 +1,10 @@
 #include "plugin/preheat.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "base/log.h"
+#include "base/units.h"
 #include "oci/config.h"
 
 namespace hearth::plugin {
@@ -38,35 +41,60 @@ class Preheater::Work {
           "depth image: no containerd is configured (set containerd.address, or ask for layers)");
     }
     image_ = TRY(options_.resolver.Resolve(request_.reference, request_.platforms, stop_));
+    Done("resolved", image_.target.digest.ToString() + " at " + image_.origin.registry);
     CountDocuments();
     TRY_STATUS(KeepDocuments());
     TRY_STATUS(FetchConfigs());
+    TRY_STATUS(MarkDocuments());
+    TRY_STATUS(MakeRoom());
+    Done("documents kept");
     TRY_STATUS(Begin());
     Report();
     TRY_STATUS(WaitForLayers());
     Report();
-    TRY_STATUS(Mark());
+    TRY_STATUS(MarkDocuments());
+    for (Layer& layer : layers_) TRY_STATUS(Mark(layer));
+    Done("marked as preheated");
     if (request_.depth == Depth::kImage) {
-      if (!TRY(options_.registrar->IsRegistered(image_, images_))) {
+      const bool registered = TRY(options_.registrar->IsRegistered(image_, images_));
+      if (!registered) {
         TRY_STATUS(options_.registrar->Register(image_, images_, stop_));
         did_something_ = true;
       }
+      Done("registered", registered ? "it was before" : "");
     }
+    const auto given = Given();
     return PreheatResult{.digest = image_.target.digest,
                          .depth = request_.depth,
                          .already_warm = !did_something_,
                          .bytes_fetched = bytes_fetched_,
-                         .bytes_total = bytes_total_};
+                         .bytes_total = bytes_total_,
+                         .peer_bytes = given.peer_bytes,
+                         .origin_bytes = given.origin_bytes};
   }
 
  private:
   struct Layer {
     Digest digest;
+    Digest chain;
     uint64_t size_bytes = 0;
     uint64_t had_bytes = 0;
+    p2p::BlobSources::Totals given_before;
+    bool marked = false;
     std::shared_ptr<p2p::Fetch> fetch;
     std::shared_ptr<LayerBuild> build;  // null at depth `blobs`
   };
+
+  // For whoever asks which step took its time.
+  void Done(std::string_view step, std::string_view detail = "") const {
+    LOG_DEBUG("preheat", {{"reference", request_.reference},
+                          {"depth", DepthName(request_.depth)},
+                          {"step", step},
+                          {"detail", detail},
+                          {"after", FormatDuration(options_.clock.SteadyNow() - started_)},
+                          {"bytes_to_fetch", bytes_fetched_},
+                          {"bytes_total", bytes_total_}});
+  }
 
   bool Has(const Digest& digest) const { return options_.store.blobs().Info(digest).ok(); }
 
@@ -107,6 +135,21 @@ class Preheater::Work {
     return OkStatus();
   }
 
+  // For what is missing: at least the blobs, and for each layer as much as its blob.
+  Status MakeRoom() {
+    uint64_t missing_bytes = 0;
+    for (const auto& image : images_) {
+      for (const ImageLayer& layer : image.layers) {
+        const uint64_t size = layer.blob.size_bytes;
+        missing_bytes +=
+            size - std::min(size, options_.store.blobs().PresentBytes(layer.blob.digest));
+        if (request_.depth == Depth::kBlobs) continue;
+        if (!options_.store.snapshots().FindLayer(layer.chain).ok()) missing_bytes += size;
+      }
+    }
+    return missing_bytes == 0 ? OkStatus() : options_.collector.MakeRoom(missing_bytes, stop_);
+  }
+
   // Asks for all layers of all platforms at once; who comes first is the swarm's and the builder's.
   Status Begin() {
     for (const auto& image : images_) {
@@ -114,10 +157,12 @@ class Preheater::Work {
         const ImageLayer& wanted = image.layers[i];
         Layer layer;
         layer.digest = wanted.blob.digest;
+        layer.chain = wanted.chain;
         layer.size_bytes = wanted.blob.size_bytes;
         const bool have_blob = Has(layer.digest);
         layer.fetch = TRY(options_.swarm.Fetch(
             {.digest = layer.digest, .size_bytes = layer.size_bytes, .origins = {image_.origin}}));
+        layer.given_before = options_.swarm.sources().TotalsOf(layer.digest);
         layer.had_bytes = have_blob ? layer.size_bytes : layer.fetch->blob()->PresentBytes();
         if (request_.depth != Depth::kBlobs) {
           did_something_ =
@@ -128,6 +173,11 @@ class Preheater::Work {
                                                     .blob = wanted.blob,
                                                     .origins = {image_.origin}}));
         }
+        LOG_DEBUG("preheat layer", {{"reference", request_.reference},
+                                    {"blob", layer.digest.ToString()},
+                                    {"chain", wanted.chain.ToString()},
+                                    {"size_bytes", layer.size_bytes},
+                                    {"had_bytes", layer.had_bytes}});
         bytes_total_ += layer.size_bytes;
         if (!have_blob) {
           did_something_ = true;
@@ -144,8 +194,10 @@ class Preheater::Work {
       TRY_STATUS(WaitReporting([&](Deadline tick) {
                    return layer.fetch->WaitComplete(stop_, tick);
                  }).Annotate("blob " + layer.digest.ToString()));
-      if (!layer.build) continue;
-      TRY_STATUS(WaitReporting([&](Deadline tick) { return layer.build->Wait(stop_, tick); }));
+      if (layer.build) {
+        TRY_STATUS(WaitReporting([&](Deadline tick) { return layer.build->Wait(stop_, tick); }));
+      }
+      Done(layer.build ? "layer unpacked" : "blob fetched", layer.digest.ToString());
     }
     return OkStatus();
   }
@@ -158,7 +210,8 @@ class Preheater::Work {
       const Status status = wait(Deadline::After(options_.progress_interval));
       if (status.code() != StatusCode::kDeadlineExceeded) return status;
       Report();
-      for (const Layer& layer : layers_) {
+      for (Layer& layer : layers_) {
+        TRY_STATUS(MarkFinished(layer));
         if (layer.build && layer.build->phase() == BuildPhase::kFailed) {
           return layer.build->status();
         }
@@ -166,11 +219,26 @@ class Preheater::Work {
     }
   }
 
+  // What came of the layers since the preheat began.
+  p2p::BlobSources::Totals Given() const {
+    p2p::BlobSources::Totals all;
+    for (const Layer& layer : layers_) {
+      const auto now = options_.swarm.sources().TotalsOf(layer.digest);
+      const auto& before = layer.given_before;
+      all.peer_bytes += now.peer_bytes - std::min(now.peer_bytes, before.peer_bytes);
+      all.origin_bytes += now.origin_bytes - std::min(now.origin_bytes, before.origin_bytes);
+    }
+    return all;
+  }
+
   void Report() const {
     if (!report_) return;
     PreheatProgress progress;
     progress.digest = image_.target.digest;
     progress.bytes_total = bytes_total_;
+    const auto given = Given();
+    progress.peer_bytes = given.peer_bytes;
+    progress.origin_bytes = given.origin_bytes;
     uint64_t layer_bytes = 0;
     for (const Layer& layer : layers_) {
       LayerProgress one;
@@ -192,21 +260,32 @@ class Preheater::Work {
     report_(progress);
   }
 
-  Status Mark() {
-    std::optional<WallTime> until;
-    if (request_.pin) until = options_.clock.WallNow() + *request_.pin;
+  std::optional<WallTime> Until() const {
+    return request_.pin ? std::optional(options_.clock.WallNow() + *request_.pin) : std::nullopt;
+  }
+
+  Status MarkDocuments() {
     auto& blobs = options_.store.blobs();
-    TRY_STATUS(blobs.Preheat(image_.target.digest, until));
+    TRY_STATUS(blobs.Preheat(image_.target.digest, Until()));
     for (const auto& image : images_) {
-      TRY_STATUS(blobs.Preheat(image.manifest, until));
-      TRY_STATUS(blobs.Preheat(image.config.digest, until));
-      for (const auto& layer : image.layers) {
-        TRY_STATUS(blobs.Preheat(layer.blob.digest, until));
-        if (request_.depth == Depth::kBlobs) continue;
-        TRY_STATUS(options_.store.snapshots().PreheatLayer(layer.chain, until));
-      }
+      TRY_STATUS(blobs.Preheat(image.manifest, Until()));
+      TRY_STATUS(blobs.Preheat(image.config.digest, Until()));
     }
     return OkStatus();
+  }
+
+  Status Mark(Layer& layer) {
+    TRY_STATUS(options_.store.blobs().Preheat(layer.digest, Until()));
+    if (layer.build) TRY_STATUS(options_.store.snapshots().PreheatLayer(layer.chain, Until()));
+    layer.marked = true;
+    return OkStatus();
+  }
+
+  // So that nothing of a long preheat counts as unwanted before its end.
+  Status MarkFinished(Layer& layer) {
+    const bool blob_done = layer.fetch->blob()->state() == store::Blob::State::kComplete;
+    const bool done = blob_done && (!layer.build || layer.build->phase() == BuildPhase::kDone);
+    return done && !layer.marked ? Mark(layer) : OkStatus();
   }
 
   const Options& options_;
@@ -216,6 +295,7 @@ class Preheater::Work {
   ResolvedImage image_;
   std::vector<ImageLayers> images_;
   std::vector<Layer> layers_;
+  const SteadyTime started_ = options_.clock.SteadyNow();
   bool did_something_ = false;
   uint64_t bytes_fetched_ = 0;
   uint64_t bytes_total_ = 0;

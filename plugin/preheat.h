@@ -19,6 +19,7 @@
 #include "plugin/image_resolver.h"
 #include "plugin/layer_builder.h"
 #include "plugin/registrar.h"
+#include "store/collector.h"
 #include "store/store.h"
 
 namespace hearth::plugin {
@@ -47,6 +48,8 @@ struct PreheatProgress {
   Digest digest;  // of the image
   uint64_t bytes_done = 0;
   uint64_t bytes_total = 0;
+  uint64_t peer_bytes = 0;  // of layers, that came since the preheat began
+  uint64_t origin_bytes = 0;
   std::vector<LayerProgress> layers;
 };
 
@@ -56,12 +59,15 @@ struct PreheatResult {
   bool already_warm = false;
   uint64_t bytes_fetched = 0;
   uint64_t bytes_total = 0;
+  uint64_t peer_bytes = 0;  // of layers
+  uint64_t origin_bytes = 0;
 };
 
 class Preheater {
  public:
   struct Options {
     store::Store& store;
+    store::Collector& collector;
     ImageResolver& resolver;
     p2p::Swarm& swarm;
     LayerBuilder& builder;
@@ -73,8 +79,8 @@ class Preheater {
   explicit Preheater(Options options) : options_(options) {}
 
   // `progress` is called on the caller's thread, first when the image is resolved, then at each
-  // interval. kFailedPrecondition: depth `image` without a containerd; other errors as resolver,
-  // swarm, builder and registrar.
+  // interval. kFailedPrecondition: depth `image` without a containerd; kResourceExhausted: there is
+  // no room and none can be made; other errors as resolver, swarm, builder and registrar.
   Result<PreheatResult> Run(const PreheatRequest& request,
                             const std::function<void(const PreheatProgress&)>& progress,
                             std::stop_token stop);

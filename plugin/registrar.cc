@@ -11,11 +11,12 @@ namespace hearth::plugin {
 namespace {
 
 constexpr std::chrono::seconds kLeaseLife{600};
+// Of the lease on adopted blobs. kubelet removes images that are minutes old, and expects their
+// bytes then.
+constexpr std::chrono::seconds kAdoptionLeaseLife{20};
 // containerd pauses up to 3 s before it connects again to a node that was away.
 constexpr std::chrono::seconds kReconnectWait{6};
 constexpr std::chrono::milliseconds kReconnectPause{200};
-constexpr char kContentRef[] = "containerd.io/gc.ref.content.";
-constexpr char kSnapshotGcRef[] = "containerd.io/gc.ref.snapshot.";
 
 std::string IngestRef(std::string_view kind, const Digest& digest) {
   return std::string(kind) + "-" + digest.ToString();
@@ -87,21 +88,31 @@ Result<bool> Registrar::AskIfRegistered(const ResolvedImage& image,
   return true;
 }
 
-Status Registrar::AdoptDocuments(const ResolvedImage& image, const std::vector<ImageLayers>& images,
-                                 const std::string& lease) {
+Status Registrar::AdoptOrWrite(const std::string& lease, const ContentToAdopt& content,
+                               const std::stop_token& stop) {
   const std::string& ns = options_.containerd_namespace;
+  const Status adopted = options_.containerd.AdoptContent(ns, lease, content);
+  if (adopted.code() != StatusCode::kFailedPrecondition) return adopted;
+  const auto blob = TRY(options_.blobs.Open(content.digest));
+  ContentToAdopt written = content;
+  written.ref = IngestRef("bytes", content.digest);  // containerd may still hold the other's lock
+  return options_.bytes.WriteContent(ns, lease, written, *blob, stop);
+}
+
+Status Registrar::AdoptDocuments(const ResolvedImage& image, const std::vector<ImageLayers>& images,
+                                 const std::string& lease, const std::stop_token& stop) {
   for (size_t i = 0; i < images.size(); ++i) {
     const ImageLayers& one = images[i];
     ContentToAdopt manifest{
         .digest = one.manifest,
         .size_bytes = image.manifests[i].bytes.size(),
         .ref = IngestRef("manifest", one.manifest),
-        .labels = {{std::string(kContentRef) + "config", one.config.digest.ToString()}}};
+        .labels = {{std::string(kContentGcRef) + "config", one.config.digest.ToString()}}};
     for (size_t n = 0; n < one.layers.size(); ++n) {
       const ImageLayer& layer = one.layers[n];
-      manifest.labels[std::string(kContentRef) + "l." + std::to_string(n)] =
+      manifest.labels[std::string(kContentGcRef) + "l." + std::to_string(n)] =
           layer.blob.digest.ToString();
-      TRY_STATUS(options_.containerd.AdoptContent(ns, lease, Layer(layer.blob, layer.diff_id)));
+      TRY_STATUS(AdoptOrWrite(lease, Layer(layer.blob, layer.diff_id), stop));
     }
     ContentToAdopt config{.digest = one.config.digest,
                           .size_bytes = one.config.size_bytes,
@@ -110,8 +121,8 @@ Status Registrar::AdoptDocuments(const ResolvedImage& image, const std::vector<I
     if (const std::string top = TopChain(one); !top.empty()) {
       config.labels[kSnapshotGcRef + options_.snapshotter] = top;
     }
-    TRY_STATUS(options_.containerd.AdoptContent(ns, lease, config));
-    TRY_STATUS(options_.containerd.AdoptContent(ns, lease, manifest));
+    TRY_STATUS(AdoptOrWrite(lease, config, stop));
+    TRY_STATUS(AdoptOrWrite(lease, manifest, stop));
   }
   if (!oci::IsIndexType(image.target.media_type)) return OkStatus();
   const auto index = TRY(oci::Index::Parse(image.target_bytes, image.target.media_type));
@@ -122,10 +133,11 @@ Status Registrar::AdoptDocuments(const ResolvedImage& image, const std::vector<I
   for (size_t n = 0; n < index.manifests.size(); ++n) {
     for (const auto& one : images) {
       if (index.manifests[n].digest != one.manifest) continue;
-      target.labels[std::string(kContentRef) + "m." + std::to_string(n)] = one.manifest.ToString();
+      target.labels[std::string(kContentGcRef) + "m." + std::to_string(n)] =
+          one.manifest.ToString();
     }
   }
-  return options_.containerd.AdoptContent(ns, lease, target);
+  return AdoptOrWrite(lease, target, stop);
 }
 
 Status Registrar::AdoptSnapshots(const ImageLayers& image, const std::string& lease) {
@@ -140,25 +152,23 @@ Status Registrar::AdoptSnapshots(const ImageLayers& image, const std::string& le
 Status Registrar::Register(const ResolvedImage& image, const std::vector<ImageLayers>& images,
                            std::stop_token stop) {
   const std::string& ns = options_.containerd_namespace;
-  const std::string lease = TRY(options_.containerd.CreateLease(ns, kLeaseLife));
-  const auto adopt = [&]() -> Status {
-    TRY_STATUS(AdoptDocuments(image, images, lease));
-    for (const auto& one : images) {
-      if (stop.stop_requested()) return Cancelled("registration");
-      TRY_STATUS(AdoptSnapshots(one, lease));
-    }
-    return options_.containerd.PutImage(ns, {.name = image.reference.ToString(),
-                                             .media_type = image.target.media_type,
-                                             .digest = image.target.digest,
-                                             .size_bytes = image.target.size_bytes,
-                                             .labels = {}});
-  };
-  const Status status = WhileReconnecting(stop, adopt)
-                            .Annotate("register image " + image.reference.ToString() +
-                                      " in containerd's namespace " + ns);
-  const Status ended = options_.containerd.DeleteLease(ns, lease);
-  if (!ended.ok()) LOG_WARNING("lease not deleted, it expires", {{"error", ended}});
-  return status;
+  return UnderLease(options_.containerd, ns, kLeaseLife, [&](const std::string& lease) {
+    const auto adopt = [&]() -> Status {
+      TRY_STATUS(AdoptDocuments(image, images, lease, stop));
+      for (const auto& one : images) {
+        if (stop.stop_requested()) return Cancelled("registration");
+        TRY_STATUS(AdoptSnapshots(one, lease));
+      }
+      return options_.containerd.PutImage(ns, {.name = image.reference.ToString(),
+                                               .media_type = image.target.media_type,
+                                               .digest = image.target.digest,
+                                               .size_bytes = image.target.size_bytes,
+                                               .labels = {}});
+    };
+    return WhileReconnecting(stop, adopt)
+        .Annotate("register image " + image.reference.ToString() + " in containerd's namespace " +
+                  ns);
+  });
 }
 
 void Registrar::AdoptBlob(const std::string& containerd_namespace, const store::LayerInfo& layer,
@@ -203,8 +213,8 @@ Status Registrar::AdoptNow(const std::string& containerd_namespace, const Digest
 Result<std::string> Registrar::LeaseFor(const std::string& containerd_namespace) {
   auto& [lease, renew] = leases_[containerd_namespace];
   if (lease.empty() || std::chrono::steady_clock::now() >= renew) {
-    lease = TRY(options_.containerd.CreateLease(containerd_namespace, kLeaseLife));
-    renew = std::chrono::steady_clock::now() + kLeaseLife / 2;
+    lease = TRY(options_.containerd.CreateLease(containerd_namespace, kAdoptionLeaseLife));
+    renew = std::chrono::steady_clock::now() + kAdoptionLeaseLife / 2;
   }
   return lease;
 }

@@ -14,6 +14,7 @@
 #include "base/thread.h"
 #include "plugin/chain_index.h"
 #include "plugin/containerd_client.h"
+#include "plugin/handback_client.h"
 #include "plugin/image_resolver.h"
 #include "store/store.h"
 
@@ -23,6 +24,7 @@ class Registrar {
  public:
   struct Options {
     ContainerdClient& containerd;
+    HandbackClient& bytes;  // for a containerd whose content is in a store of its own
     store::BlobStore& blobs;
     std::string containerd_namespace = "k8s.io";
     std::string snapshotter = "hearth";
@@ -38,7 +40,9 @@ class Registrar {
   // element of `images`) the snapshot of its top layer.
   Result<bool> IsRegistered(const ResolvedImage& image, const std::vector<ImageLayers>& images);
   // Adopts documents, configs and layers, then snapshots, then makes or moves the image record.
-  // Everything must be in our store already. A lease guards it until the record exists.
+  // Everything must be in our store already; where containerd has another one, that gets the bytes,
+  // since CRI lists no image after a restart whose blobs are missing. A lease guards it all until
+  // the record exists.
   Status Register(const ResolvedImage& image, const std::vector<ImageLayers>& images,
                   std::stop_token stop);
   // Adopts the blob of a layer that containerd did not fetch itself, so that check, export and push
@@ -51,7 +55,9 @@ class Registrar {
  private:
   Result<bool> AskIfRegistered(const ResolvedImage& image, const std::vector<ImageLayers>& images);
   Status AdoptDocuments(const ResolvedImage& image, const std::vector<ImageLayers>& images,
-                        const std::string& lease);
+                        const std::string& lease, const std::stop_token& stop);
+  Status AdoptOrWrite(const std::string& lease, const ContentToAdopt& content,
+                      const std::stop_token& stop);
   Status AdoptSnapshots(const ImageLayers& image, const std::string& lease);
 
   Status AdoptNow(const std::string& containerd_namespace, const Digest& digest,

@@ -24,17 +24,7 @@ Digest KeyOf(const oci::Access& access, const Digest& digest) {
 void SeenBlobs::Add(const oci::Access& access, const Digest& digest, uint64_t size_bytes) {
   const Digest key = KeyOf(access, digest);
   MutexLock lock(mutex_);
-  if (const auto found = by_key_.find(key); found != by_key_.end()) {
-    found->second->size_bytes = size_bytes;
-    entries_.splice(entries_.begin(), entries_, found->second);
-    return;
-  }
-  entries_.push_front({key, size_bytes});
-  by_key_[key] = entries_.begin();
-  if (entries_.size() > max_blobs_) {
-    by_key_.erase(entries_.back().key);
-    entries_.pop_back();
-  }
+  sizes_.Put(key, size_bytes);
 }
 
 void SeenBlobs::AddChildren(const oci::Access& access, std::string_view document,
@@ -56,10 +46,8 @@ void SeenBlobs::AddChildren(const oci::Access& access, std::string_view document
 std::optional<uint64_t> SeenBlobs::Find(const oci::Access& access, const Digest& digest) {
   const Digest key = KeyOf(access, digest);
   MutexLock lock(mutex_);
-  const auto found = by_key_.find(key);
-  if (found == by_key_.end()) return std::nullopt;
-  entries_.splice(entries_.begin(), entries_, found->second);
-  return found->second->size_bytes;
+  const uint64_t* found = sizes_.Find(key);
+  return found == nullptr ? std::nullopt : std::optional(*found);
 }
 
 }  // namespace hearth::plugin

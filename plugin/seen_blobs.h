@@ -7,12 +7,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <list>
 #include <optional>
 #include <string_view>
-#include <unordered_map>
 
 #include "base/digest.h"
+#include "base/lru_map.h"
 #include "base/thread.h"
 #include "oci/registry.h"
 
@@ -20,7 +19,7 @@ namespace hearth::plugin {
 
 class SeenBlobs {
  public:
-  explicit SeenBlobs(size_t max_blobs = 16 * 1024) : max_blobs_(max_blobs) {}
+  explicit SeenBlobs(size_t max_blobs = 16 * 1024) : sizes_(max_blobs) {}
 
   // Registry and repository of `access` count, the credential does not.
   void Add(const oci::Access& access, const Digest& digest, uint64_t size_bytes);
@@ -31,15 +30,8 @@ class SeenBlobs {
   std::optional<uint64_t> Find(const oci::Access& access, const Digest& digest);
 
  private:
-  struct Entry {
-    Digest key;  // of registry, repository and digest
-    uint64_t size_bytes;
-  };
-
-  const size_t max_blobs_;
   Mutex mutex_;
-  std::list<Entry> entries_ GUARDED_BY(mutex_);  // latest first
-  std::unordered_map<Digest, std::list<Entry>::iterator> by_key_ GUARDED_BY(mutex_);
+  LruMap<Digest, uint64_t> sizes_ GUARDED_BY(mutex_);  // by registry, repository and digest
 };
 
 }  // namespace hearth::plugin

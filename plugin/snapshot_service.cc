@@ -1,8 +1,10 @@
 #include "plugin/snapshot_service.h"
 
 #include <string>
+#include <utility>
 
 #include "containerd/services/snapshots/v1/snapshots.grpc.pb.h"
+#include "plugin/containerd_call.h"
 #include "plugin/filter.h"
 #include "plugin/label_mask.h"
 #include "plugin/mount_service.h"
@@ -53,6 +55,13 @@ void ToInfo(const store::SnapshotInfo& snapshot, v1::Info* out) {
   out->mutable_labels()->insert(snapshot.labels.begin(), snapshot.labels.end());
 }
 
+// "" for containerd's own calls, as of its garbage collector.
+std::string NamespaceOf(const Context& context) {
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find(kNamespaceHeader);
+  return found == metadata.end() ? "" : std::string(found->second.data(), found->second.size());
+}
+
 std::optional<std::string> FieldOf(const store::SnapshotInfo& snapshot, const FieldPath& path) {
   if (path[0] == "name") return snapshot.name;
   if (path[0] == "parent") return snapshot.parent;
@@ -79,12 +88,15 @@ Status ListSnapshots(Snapshotter& snapshotter, const std::vector<std::string>& e
 class Service final : public v1::Snapshots::CallbackService {
  public:
   explicit Service(const SnapshotService::Options& options)
-      : snapshotter_(options.snapshotter), workers_(options.workers) {}
+      : snapshotter_(options.snapshotter),
+        workers_(options.workers),
+        quick_(options.quick),
+        names_(options.names) {}
 
   Unary* Prepare(Context*, const v1::PrepareSnapshotRequest* request,
                  v1::PrepareSnapshotResponse* response) override {
     return new WaitingReactor(
-        "Snapshots.Prepare", workers_,
+        "Snapshots.Prepare", quick_,
         [this, request, response](std::stop_token stop, WaitingReactor::Finisher finish) {
           snapshotter_.Prepare({request->key(), request->parent(), ToMap(request->labels())}, stop,
                                [response, finish](Result<std::vector<Mount>> mounts) {
@@ -96,7 +108,7 @@ class Service final : public v1::Snapshots::CallbackService {
 
   Unary* View(Context* context, const v1::ViewSnapshotRequest* request,
               v1::ViewSnapshotResponse* response) override {
-    return RunUnary("Snapshots.View", context, workers_, [this, request, response] {
+    return RunUnary("Snapshots.View", context, quick_, [this, request, response] {
       const PrepareRequest view{request->key(), request->parent(), ToMap(request->labels())};
       ToWireMounts(TRY(snapshotter_.View(view)), response->mutable_mounts());
       return OkStatus();
@@ -105,34 +117,38 @@ class Service final : public v1::Snapshots::CallbackService {
 
   Unary* Mounts(Context* context, const v1::MountsRequest* request,
                 v1::MountsResponse* response) override {
-    return RunUnary("Snapshots.Mounts", context, workers_, [this, request, response] {
+    return RunUnary("Snapshots.Mounts", context, quick_, [this, request, response] {
       ToWireMounts(TRY(snapshotter_.Mounts(request->key())), response->mutable_mounts());
       return OkStatus();
     });
   }
 
   Unary* Commit(Context* context, const v1::CommitSnapshotRequest* request, Empty*) override {
-    return RunUnary("Snapshots.Commit", context, workers_, [this, request] {
+    return RunUnary("Snapshots.Commit", context, quick_, [this, request] {
       return snapshotter_.Commit(request->name(), request->key(), ToMap(request->labels()));
     });
   }
 
   Unary* Remove(Context* context, const v1::RemoveSnapshotRequest* request, Empty*) override {
-    return RunUnary("Snapshots.Remove", context, workers_,
+    return RunUnary("Snapshots.Remove", context, quick_,
                     [this, request] { return snapshotter_.Remove(request->key()); });
   }
 
   Unary* Stat(Context* context, const v1::StatSnapshotRequest* request,
               v1::StatSnapshotResponse* response) override {
-    return RunUnary("Snapshots.Stat", context, workers_, [this, request, response] {
-      ToInfo(TRY(snapshotter_.Stat(request->key())), response->mutable_info());
+    return RunUnary("Snapshots.Stat", context, quick_, [this, context, request, response] {
+      auto info = snapshotter_.Stat(request->key());
+      if (names_ != nullptr) {
+        info = names_->OnStat(NamespaceOf(*context), request->key(), std::move(info));
+      }
+      ToInfo(TRY(std::move(info)), response->mutable_info());
       return OkStatus();
     });
   }
 
   Unary* Update(Context* context, const v1::UpdateSnapshotRequest* request,
                 v1::UpdateSnapshotResponse* response) override {
-    return RunUnary("Snapshots.Update", context, workers_, [this, request, response] {
+    return RunUnary("Snapshots.Update", context, quick_, [this, request, response] {
       const LabelChange change = TRY(ApplyLabelMask(ToVector(request->update_mask().paths()),
                                                     ToMap(request->info().labels())));
       ToInfo(TRY(snapshotter_.UpdateLabels(request->info().name(), change.labels, change.replace)),
@@ -144,7 +160,7 @@ class Service final : public v1::Snapshots::CallbackService {
   grpc::ServerWriteReactor<v1::ListSnapshotsResponse>* List(
       Context*, const v1::ListSnapshotsRequest* request) override {
     return new ListReactor<v1::ListSnapshotsResponse>(
-        "Snapshots.List", workers_,
+        "Snapshots.List", quick_,
         [this, request](std::vector<v1::ListSnapshotsResponse>& messages) {
           return ListSnapshots(snapshotter_, ToVector(request->filters()), messages);
         });
@@ -170,6 +186,8 @@ class Service final : public v1::Snapshots::CallbackService {
  private:
   Snapshotter& snapshotter_;
   ThreadPool& workers_;
+  ThreadPool& quick_;
+  SnapshotNames* const names_;
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/thread.h"
+#include "plugin/snapshot_names.h"
 #include "plugin/snapshotter.h"
 
 namespace grpc {
@@ -16,7 +17,9 @@ class SnapshotService {
  public:
   struct Options {
     Snapshotter& snapshotter;
-    ThreadPool& workers;  // every call runs here; outlives the server
+    ThreadPool& workers;             // Usage and Cleanup, which walk trees; outlives the server
+    ThreadPool& quick;               // all others, which containerd's locks wait for; the same
+    SnapshotNames* names = nullptr;  // sees every Stat
   };
   explicit SnapshotService(const Options& options);
   // For net::GrpcServer, which this outlives.

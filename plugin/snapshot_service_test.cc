@@ -98,7 +98,8 @@ class SnapshotServiceTest : public testing::Test {
   store::Scratch scratch_;
   ScriptedSnapshotter snapshotter_;
   ThreadPool workers_{{.name = "test-workers", .threads = 1}};
-  SnapshotService snapshots_{{snapshotter_, workers_}};
+  ThreadPool quick_{{.name = "test-quick", .threads = 1}};
+  SnapshotService snapshots_{{snapshotter_, workers_, quick_}};
   DiffService diff_{{snapshotter_, workers_}};
   std::unique_ptr<net::GrpcServer> server_;
   std::unique_ptr<v1::Snapshots::Stub> stub_;

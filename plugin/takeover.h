@@ -20,17 +20,15 @@
 #include "plugin/chain_index.h"
 #include "plugin/containerd_client.h"
 #include "plugin/layer_builder.h"
+#include "plugin/share_blob.h"
 #include "store/store.h"
 
 namespace hearth::plugin {
 
-enum class TakenBy : uint8_t { kThere, kReflink, kLink, kCopy };
-const char* NameOf(TakenBy how);
-
 struct BlobTaken {
   Digest digest;
   uint64_t size_bytes = 0;
-  TakenBy how = TakenBy::kThere;
+  SharedBy how = SharedBy::kThere;
 };
 
 struct ImageTaken {
@@ -65,19 +63,19 @@ class Takeover {
   Result<bool> CanRegister() const {
     return options_.containerd.HasPlugin("io.containerd.snapshotter.v1", options_.snapshotter);
   }
-  // Tells each namespace of its images' layers. As above.
-  Status RegisterImages(const std::function<void(const ImageTaken&)>& report, std::stop_token stop);
+  // Tells each namespace of its images' layers. With `tell`, CRI hears of each image anew, since it
+  // left those out that were not whole at its start. As above.
+  Status RegisterImages(const std::function<void(const ImageTaken&)>& report, bool tell,
+                        std::stop_token stop);
 
  private:
-  using OnImage = std::function<Status(const std::string& ns, const std::vector<ImageLayers>&)>;
+  using OnImage = std::function<Status(const std::string& ns, const ImageRecord& image,
+                                       const std::vector<ImageLayers>& manifests)>;
 
   Result<BlobTaken> Take(const std::filesystem::path& file, const Digest& digest,
                          std::stop_token stop);
   Status EachImage(const OnImage& work, const std::function<void(const ImageTaken&)>& report,
                    std::stop_token stop);
-  // The image's manifests that run here, with their layers.
-  Result<std::vector<ImageLayers>> LayersOf(const ImageRecord& image) const;
-  Result<ImageLayers> LayersOfManifest(const Digest& digest, const std::string& media_type) const;
   Status Unpack(const ImageLayers& image, const std::stop_token& stop);
   Status Register(const std::string& ns, const ImageLayers& image, const std::string& lease);
   Result<std::string> Read(const Digest& digest, uint64_t limit_bytes) const;

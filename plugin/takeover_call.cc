@@ -42,15 +42,15 @@ class Call {
     return Done();
   }
 
-  Status Finish(const std::filesystem::path& root) {
+  Status Finish(const std::filesystem::path& root, bool tell) {
     if (!TRY(takeover_.CanRegister())) {
       return FailedPrecondition(
           "containerd has no snapshotter hearth yet (run: hearth install, then restart it)");
     }
     TRY_STATUS(TakeBlobs(root));
     TRY_STATUS(takeover_.UnpackImages([](const auto&) {}, stop_));
-    TRY_STATUS(
-        takeover_.RegisterImages([this](const auto& image) { Tell(image, "registered"); }, stop_));
+    TRY_STATUS(takeover_.RegisterImages([this](const auto& image) { Tell(image, "registered"); },
+                                        tell || count_.blobs > 0, stop_));
     return Done();
   }
 
@@ -59,7 +59,7 @@ class Call {
     return takeover_.TakeBlobs(
         root,
         [this](const BlobTaken& blob) {
-          if (blob.how != TakenBy::kThere) Tell(blob, NameOf(blob.how));
+          if (blob.how != SharedBy::kThere) Tell(blob, NameOf(blob.how));
         },
         stop_);
   }
@@ -114,11 +114,14 @@ Status RunTakeover(Takeover& takeover, std::string_view body,
   }
   const std::filesystem::path root = request["content_root"].get<std::string>();
   if (!root.is_absolute()) return InvalidArgument("content_root: not an absolute path");
+  if (request.contains("tell") && !request["tell"].is_boolean()) {
+    return InvalidArgument("tell: not a boolean");
+  }
   const std::string phase = request["phase"].get<std::string>();
   Call call(takeover, write, std::move(stop));
   if (phase == "plan") return call.Plan(root);
   if (phase == "copy") return call.Copy(root);
-  if (phase == "finish") return call.Finish(root);
+  if (phase == "finish") return call.Finish(root, request.value("tell", false));
   return InvalidArgument("phase \"" + phase + "\" is none of plan, copy, finish");
 }
 

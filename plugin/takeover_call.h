@@ -11,7 +11,8 @@
 
 namespace hearth::plugin {
 
-// `body`: {"content_root": "/…", "phase": "plan" | "copy" | "finish"}.
+// `body`: {"content_root": "/…", "phase": "plan" | "copy" | "finish"}, and for `finish` where
+// containerd had been restarted before all was copied, "tell": true.
 //   plan    says what would be taken, and takes nothing
 //   copy    blobs, then layers, until a turn finds nothing new
 //   finish  the same once more, then tells containerd's namespaces; kFailedPrecondition while

@@ -10,7 +10,7 @@
 namespace hearth::plugin {
 
 // What a header says; `type` is the tar's own flag ('0' file, '1' hard link, '5' directory, …).
-struct TarHeader {
+struct TarMember {
   std::string name;
   char type = '0';
   std::string body = {};
@@ -27,9 +27,9 @@ struct TarHeader {
 
 class TarMaker {
  public:
-  TarMaker& Add(const TarHeader& header) {
+  TarMaker& Add(const TarMember& header) {
     if (!header.pax.empty()) {
-      TarHeader extended;
+      TarMember extended;
       extended.name = "PaxHeaders/x";
       extended.type = 'x';
       for (const auto& [key, value] : header.pax) extended.body += Record(key, value);
@@ -39,21 +39,21 @@ class TarMaker {
     return *this;
   }
   TarMaker& File(const std::string& name, const std::string& body = "", unsigned mode = 0644) {
-    TarHeader header;
+    TarMember header;
     header.name = name;
     header.body = body;
     header.mode = mode;
     return Add(header);
   }
   TarMaker& Directory(const std::string& name, unsigned mode = 0755) {
-    TarHeader header;
+    TarMember header;
     header.name = name;
     header.type = '5';
     header.mode = mode;
     return Add(header);
   }
   TarMaker& Link(const std::string& name, char type, const std::string& target) {
-    TarHeader header;
+    TarMember header;
     header.name = name;
     header.type = type;
     header.link = target;
@@ -88,7 +88,7 @@ class TarMaker {
     std::memcpy(field, text.data(), text.size() < width ? text.size() : width);
   }
 
-  void AddPlain(const TarHeader& header) {
+  void AddPlain(const TarMember& header) {
     char block[512] = {};
     Text(block, 100, header.name);
     Octal(block + 100, 8, header.mode);

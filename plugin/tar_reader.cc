@@ -1,275 +1,288 @@
 #include "plugin/tar_reader.h"
 
-#include <archive.h>
-#include <archive_entry.h>
-#include <locale.h>
-
 #include <algorithm>
-#include <cstdlib>
+#include <array>
 #include <cstring>
 #include <string_view>
+
+#include "plugin/tar_header.h"
+#include "plugin/tar_pax.h"
+#include "plugin/tar_sparse.h"
 
 namespace hearth::plugin {
 namespace {
 
-// What one header with its extensions may take; they are held in memory.
-constexpr uint64_t kHeaderLimitBytes = 4u << 20;
+using HeaderBlock = std::array<char, kTarBlockBytes>;
 
-// libarchive converts pax names from UTF-8 to the thread's locale, with normalization. In the C
-// locale that fails for every name beyond ASCII, and then it hands out the bytes as they are.
-class CLocale {
- public:
-  CLocale() : saved_(::uselocale(Get())) {}
-  ~CLocale() { ::uselocale(saved_); }
+// An extended header and a GNU long name are held in memory.
+constexpr int64_t kSpecialLimitBytes = 1 << 20;
+constexpr std::string_view kXattrPrefix = "SCHILY.xattr.";
 
- private:
-  static locale_t Get() {
-    static const locale_t locale = ::newlocale(LC_ALL_MASK, "C", locale_t{});
-    return locale;
-  }
-  const locale_t saved_;
-};
+Status Corrupt(const Status& why) { return why.Annotate("tar stream is corrupt"); }
+Status Truncated() { return DataLoss("tar stream is truncated"); }
 
-// How much of a buffer is kept when the next one is pulled, for headers that lie across the two.
-constexpr size_t kTailBytes = 8 * 1024;
-
-// libarchive loses a link's target that only the pax header holds, with an empty one in the ustar
-// header (Go writes that for names that are wholly beyond ASCII). Finds it in the raw headers that
-// begin `raw`; "" where there is none.
-std::string PaxLinkPath(std::string_view raw) {
-  constexpr size_t kBlock = 512;
-  std::string found;
-  while (raw.size() >= kBlock) {
-    const char type = raw[156];
-    if (type != 'x' && type != 'g' && type != 'L' && type != 'K') break;
-    const size_t size = std::strtoull(std::string(raw.substr(124, 12)).c_str(), nullptr, 8);
-    if (size > raw.size() - kBlock) break;
-    std::string_view records = raw.substr(kBlock, size);
-    while (type == 'x' && !records.empty()) {
-      const size_t length = std::strtoull(std::string(records.substr(0, 8)).c_str(), nullptr, 10);
-      const size_t space = records.find(' ');
-      if (length > records.size() || space == records.npos || space + 2 > length) break;
-      const std::string_view record = records.substr(space + 1, length - space - 2);
-      if (record.starts_with("linkpath=")) found = record.substr(9);
-      records.remove_prefix(length);
-    }
-    const size_t padded = kBlock + (size + kBlock - 1) / kBlock * kBlock;
-    raw.remove_prefix(std::min(raw.size(), padded));
-  }
-  return found.substr(0, found.find('\0'));
+int64_t PaddingOf(int64_t size_bytes) {
+  constexpr int64_t kBlock = kTarBlockBytes;
+  return (kBlock - size_bytes % kBlock) % kBlock;
 }
 
-// Warnings about metadata that is not used here; any other one means a malformed header.
-bool IsHarmless(std::string_view warning) {
-  return warning.find("can't be converted") != warning.npos ||
-         warning.find("ACL") != warning.npos || warning.find("Parse error") != warning.npos;
+bool IsZero(const HeaderBlock& block) {
+  return std::all_of(block.begin(), block.end(), [](char byte) { return byte == 0; });
 }
 
 // containerd's rule: a time before 1970 or beyond 64 bits of nanoseconds becomes the epoch.
-timespec Bounded(int64_t seconds, long nanoseconds) {
+timespec Bounded(timespec time) {
   constexpr int64_t kMaxSeconds = INT64_MAX / 1'000'000'000;
   constexpr long kMaxNanoseconds = INT64_MAX % 1'000'000'000;
-  const bool beyond = seconds < 0 || seconds > kMaxSeconds ||
-                      (seconds == kMaxSeconds && nanoseconds > kMaxNanoseconds);
-  return beyond ? timespec{} : timespec{seconds, nanoseconds};
+  const bool beyond = time.tv_sec < 0 || time.tv_sec > kMaxSeconds ||
+                      (time.tv_sec == kMaxSeconds && time.tv_nsec > kMaxNanoseconds);
+  return beyond ? timespec{} : time;
 }
 
-bool Before(int64_t seconds, long nanoseconds, int64_t other_seconds, long other_nanoseconds) {
-  return std::pair(seconds, nanoseconds) < std::pair(other_seconds, other_nanoseconds);
+bool Before(timespec one, timespec other) {
+  return std::pair(one.tv_sec, one.tv_nsec) < std::pair(other.tv_sec, other.tv_nsec);
 }
 
-void SetType(archive_entry* from, TarEntry& entry) {
-  if (const char* target = archive_entry_hardlink(from); target != nullptr) {
-    entry.type = TarType::kHardLink;
-    entry.target = target;
-    return;
-  }
-  switch (archive_entry_filetype(from)) {
-    case AE_IFREG:
-      entry.type = TarType::kFile;
-      return;
-    case AE_IFDIR:
-      entry.type = TarType::kDirectory;
-      return;
-    case AE_IFLNK: {
-      const char* target = archive_entry_symlink(from);
-      entry.type = TarType::kSymlink;
-      entry.target = target != nullptr ? target : "";
-      return;
-    }
-    case AE_IFIFO:
-      entry.type = TarType::kFifo;
-      return;
-    case AE_IFCHR:
-    case AE_IFBLK:
-      entry.type =
-          archive_entry_filetype(from) == AE_IFCHR ? TarType::kCharDevice : TarType::kBlockDevice;
-      entry.device_major = archive_entry_rdevmajor(from);
-      entry.device_minor = archive_entry_rdevminor(from);
-      return;
+Result<TarType> TypeOf(const TarHeader& header) {
+  switch (header.type) {
+    case '0':
+      return TarType::kFile;
+    case '1':
+      return TarType::kHardLink;
+    case '2':
+      return TarType::kSymlink;
+    case '3':
+      return TarType::kCharDevice;
+    case '4':
+      return TarType::kBlockDevice;
+    case '5':
+      return TarType::kDirectory;
+    case '6':
+      return TarType::kFifo;
     default:
-      // A hard link whose target was lost, see PaxLinkPath.
-      entry.type = TarType::kHardLink;
-      return;
+      return InvalidArgument(header.name + ": tar entry of type " +
+                             std::to_string(static_cast<unsigned char>(header.type)) +
+                             ", which containerd does not unpack either");
   }
 }
 
-void SetXattrs(archive_entry* from, TarEntry& entry) {
-  entry.xattrs.clear();
-  if (archive_entry_xattr_reset(from) == 0) return;
-  const char* name = nullptr;
-  const void* value = nullptr;
-  size_t size = 0;
-  while (archive_entry_xattr_next(from, &name, &value, &size) == ARCHIVE_OK) {
-    if (name == nullptr) continue;
-    entry.xattrs.emplace_back(name, std::string(static_cast<const char*>(value), size));
-  }
-}
-
-void SetTimes(archive_entry* from, TarEntry& entry) {
-  const int64_t mtime = archive_entry_mtime(from);
-  const long mtime_nsec = archive_entry_mtime_nsec(from);
-  entry.mtime = Bounded(mtime, mtime_nsec);
+void FillEntry(TarHeader header, TarType type, const PaxRecords& records, TarEntry& entry) {
+  entry.type = type;
+  entry.name = std::move(header.name);
+  entry.target = std::move(header.link);
+  entry.mode = static_cast<mode_t>(header.mode & 07777);
+  entry.uid = header.uid;
+  entry.gid = header.gid;
+  entry.size_bytes = TarTypeHasBody(header.type) ? static_cast<uint64_t>(header.size_bytes) : 0;
+  entry.mtime = Bounded(header.mtime);
   entry.atime = entry.mtime;
-  if (!archive_entry_atime_is_set(from)) return;
-  const int64_t atime = archive_entry_atime(from);
-  const long atime_nsec = archive_entry_atime_nsec(from);
-  if (Before(mtime, mtime_nsec, atime, atime_nsec)) entry.atime = Bounded(atime, atime_nsec);
+  if (header.atime && Before(header.mtime, *header.atime)) entry.atime = Bounded(*header.atime);
+  entry.device_major = static_cast<uint64_t>(header.device_major);
+  entry.device_minor = static_cast<uint64_t>(header.device_minor);
+  entry.xattrs.clear();
+  for (auto it = records.lower_bound(kXattrPrefix);
+       it != records.end() && it->first.starts_with(kXattrPrefix); ++it) {
+    entry.xattrs.emplace_back(it->first.substr(kXattrPrefix.size()), it->second);
+  }
 }
 
 }  // namespace
 
 struct TarReader::State {
+  explicit State(Pull pull_stream) : pull(std::move(pull_stream)) {}
+
+  // ---- the stream
+
   Pull pull;
-  archive* reader = nullptr;
-  Status pull_status;             // not OK once pull failed
-  uint64_t pulled_bytes = 0;      // in this call
-  uint64_t limit_bytes = 0;       // of pulled_bytes, 0 = none
-  bool in_entry = false;          // its body may be left
-  bool any_bytes = false;         // was the stream more than nothing
-  std::span<const char> current;  // what libarchive reads
-  uint64_t current_begin = 0;     // its offset in the stream
-  std::string tail;               // end of the buffer before it
-  std::span<const char> held;     // first buffer, read ahead to tell an empty stream
+  std::span<const char> left;  // of the current buffer
+  bool at_end = false;
 
-  static la_ssize_t Read(archive* reader, void* self, const void** buffer) {
-    return static_cast<State*>(self)->ReadNext(reader, buffer);
+  // OK with nothing left means the end.
+  Status Refill() {
+    if (!left.empty() || at_end) return OkStatus();
+    left = TRY(pull());
+    at_end = left.empty();
+    return OkStatus();
+  }
+  std::span<const char> TakeUpTo(uint64_t size) {
+    const auto taken = left.first(std::min<uint64_t>(size, left.size()));
+    left = left.subspan(taken.size());
+    return taken;
+  }
+  // How many bytes came before the end.
+  Result<size_t> Read(std::span<char> out) {
+    size_t got = 0;
+    while (got < out.size()) {
+      TRY_STATUS(Refill());
+      if (left.empty()) break;
+      const auto part = TakeUpTo(out.size() - got);
+      std::memcpy(out.data() + got, part.data(), part.size());
+      got += part.size();
+    }
+    return got;
+  }
+  // False when the stream ended first.
+  Result<bool> Skip(int64_t size) {
+    while (size > 0) {
+      TRY_STATUS(Refill());
+      if (left.empty()) return false;
+      size -= static_cast<int64_t>(TakeUpTo(static_cast<uint64_t>(size)).size());
+    }
+    return true;
   }
 
-  la_ssize_t ReadNext(archive* failing, const void** buffer) {
-    if (held.empty()) {
-      const size_t kept = std::min(current.size(), kTailBytes);
-      tail.assign(current.end() - static_cast<std::ptrdiff_t>(kept), current.end());
-      auto next = pull();
-      if (!next.ok()) {
-        pull_status = next.status();
-        archive_set_error(failing, EIO, "%s", pull_status.message().c_str());
-        return -1;
-      }
-      held = *next;
-    }
-    const std::span<const char> out = std::exchange(held, {});
-    current_begin += current.size();
-    current = out;
-    pulled_bytes += out.size();
-    if (limit_bytes != 0 && pulled_bytes > limit_bytes) {
-      pull_status = InvalidArgument("tar header with its extensions is larger than 4 MiB");
-      archive_set_error(failing, EFBIG, "%s", pull_status.message().c_str());
-      return -1;
-    }
-    *buffer = out.data();
-    return static_cast<la_ssize_t>(out.size());
+  // ---- the current entry
+
+  int64_t body_left_bytes = 0;
+  int64_t padding_bytes = 0;
+  bool sparse = false;
+  std::vector<SparseExtent> extents;  // of a sparse body
+  size_t extent = 0;                  // the one that comes next
+  int64_t offset_bytes = 0;           // where the next byte lies in the file, or in `extent`
+
+  Status BeginBody(const TarHeader& header) {
+    const int64_t size = TarTypeHasBody(header.type) ? header.size_bytes : 0;
+    if (size < 0) return Corrupt(DataLoss(header.name + ": its size is negative"));
+    body_left_bytes = size;
+    padding_bytes = PaddingOf(size);
+    sparse = false;
+    offset_bytes = 0;
+    return OkStatus();
   }
 
-  // The start of what is still here of the stream from `position` on.
-  std::string RawFrom(uint64_t position) const {
-    const std::string_view here(current.data(), current.size());
-    if (position >= current_begin) {
-      const size_t skip = std::min<uint64_t>(position - current_begin, here.size());
-      return std::string(here.substr(skip, kTailBytes));
+  // The next header block; false at the end of the archive: where the stream ends between two
+  // entries (or in the padding before), after one block of zeros that ends it, or two.
+  Result<bool> NextHeaderBlock(HeaderBlock& block) {
+    if (!TRY(Skip(std::exchange(body_left_bytes, 0)))) return Truncated();
+    if (!TRY(Skip(std::exchange(padding_bytes, 0)))) return false;
+    for (int zero_blocks = 0; zero_blocks < 2; ++zero_blocks) {
+      const size_t got = TRY(Read(block));
+      if (got == 0) return false;
+      if (got < block.size()) return Truncated();
+      if (IsZero(block)) continue;
+      if (zero_blocks == 0) return true;
+      return Corrupt(DataLoss("one block of zeros lies between two headers"));
     }
-    const uint64_t back = current_begin - position;
-    if (back > tail.size()) return "";
-    return tail.substr(tail.size() - back) + std::string(here.substr(0, kTailBytes));
+    return false;
   }
 
-  Status Failed() const {
-    if (!pull_status.ok()) return pull_status;
-    const char* why = archive_error_string(reader);
-    return DataLoss(std::string("tar stream is corrupt: ") + (why != nullptr ? why : "unknown"));
+  // The body of an extended header or a long name.
+  Result<std::string> ReadSpecialBody() {
+    if (body_left_bytes > kSpecialLimitBytes) {
+      return Corrupt(DataLoss("a pax header or long name is above 1 MiB"));
+    }
+    std::string body(static_cast<size_t>(std::exchange(body_left_bytes, 0)), '\0');
+    if (TRY(Read(body)) < body.size()) return Truncated();
+    return body;
+  }
+
+  // Takes a sparse file's map from its headers or the start of its body.
+  Status BeginSparse(const PaxRecords& records, TarHeader& header) {
+    const SparseFormat format = SparseFormatOf(records);
+    if (format == SparseFormat::kNone) return OkStatus();
+    if (const auto name = PaxValue(records, "GNU.sparse.name"); !name.empty()) header.name = name;
+    auto size = PaxValue(records, "GNU.sparse.size");
+    if (size.empty()) size = PaxValue(records, "GNU.sparse.realsize");
+    if (!size.empty()) {
+      const auto number = ParseDecimal(size);
+      if (!number) return Corrupt(DataLoss(header.name + ": its sparse size is no number"));
+      header.size_bytes = *number;
+    }
+    auto map = format == SparseFormat::kInHeader ? ParseSparseMapInHeader(records) : ReadMap();
+    if (!map.ok()) return Corrupt(map.status().Annotate(header.name));
+    if (!TarTypeHasBody(header.type)) {
+      return Corrupt(DataLoss(header.name + ": it is sparse and no file"));
+    }
+    const Status checked = CheckSparseExtents(*map, header.size_bytes, body_left_bytes);
+    if (!checked.ok()) return Corrupt(checked.Annotate(header.name));
+    sparse = true;
+    extents = *std::move(map);
+    extent = 0;
+    return OkStatus();
+  }
+
+  Result<std::vector<SparseExtent>> ReadMap() {
+    SparseMapInBody map;
+    HeaderBlock block;
+    while (true) {
+      const bool whole = body_left_bytes >= static_cast<int64_t>(block.size());
+      if (!whole || TRY(Read(block)) < block.size()) return Truncated();
+      body_left_bytes -= static_cast<int64_t>(block.size());
+      if (TRY(map.AddBlock({block.data(), block.size()}))) return map.Take();
+    }
+  }
+
+  // How many bytes of the body may come in one piece, and where they lie.
+  int64_t NextStretch(int64_t& at) {
+    if (!sparse) {
+      at = offset_bytes;
+      return body_left_bytes;
+    }
+    while (offset_bytes == extents[extent].length_bytes) {
+      ++extent;
+      offset_bytes = 0;
+    }
+    at = extents[extent].offset_bytes + offset_bytes;
+    return extents[extent].length_bytes - offset_bytes;
   }
 };
 
-TarReader::TarReader(Pull pull) : state_(std::make_unique<State>()) {
-  state_->pull = std::move(pull);
-  state_->reader = archive_read_new();
-  CHECK(state_->reader != nullptr);
-  CHECK(archive_read_support_format_tar(state_->reader) == ARCHIVE_OK);
-}
+TarReader::TarReader(Pull pull) : state_(std::make_unique<State>(std::move(pull))) {}
 
-TarReader::~TarReader() {
-  const CLocale locale;
-  archive_read_free(state_->reader);
-}
+TarReader::~TarReader() = default;
 
 Result<bool> TarReader::Next(TarEntry& entry) {
-  const CLocale locale;
   State& state = *state_;
-  if (!state.any_bytes) {
-    // A stream of no bytes is an empty layer to containerd and no archive to libarchive.
-    state.held = TRY(state.pull());
-    if (state.held.empty()) return false;
-    state.any_bytes = true;
-    if (archive_read_open(state.reader, &state, nullptr, &State::Read, nullptr) != ARCHIVE_OK) {
-      return state.Failed();
+  PaxRecords records;
+  std::string long_name;
+  std::string long_link;
+  HeaderBlock block;
+  while (TRY(state.NextHeaderBlock(block))) {
+    auto parsed = ParseTarHeader(block);
+    if (!parsed.ok()) return Corrupt(parsed.status());
+    TarHeader& header = *parsed;
+    TRY_STATUS(state.BeginBody(header));
+    if (header.type == kTarGnuName || header.type == kTarGnuLink) {
+      const std::string body = TRY(state.ReadSpecialBody());
+      (header.type == kTarGnuName ? long_name : long_link) = UntilNul(body);
+      continue;
     }
+    if (header.type == kTarPax || header.type == kTarPaxGlobal) {
+      auto read = ParsePaxRecords(TRY(state.ReadSpecialBody()));
+      if (!read.ok()) return Corrupt(read.status());
+      records = *std::move(read);
+      if (header.type == kTarPax) continue;
+      // It stands for itself: what it says of the files that follow is not used.
+      if (const auto name = PaxValue(records, "path"); !name.empty()) header.name = name;
+      FillEntry(std::move(header), TarType::kGlobalHeader, {}, entry);
+      return true;
+    }
+    const Status applied = ApplyPaxRecords(records, header);
+    if (!applied.ok()) return Corrupt(applied);
+    if (!long_name.empty()) header.name = long_name;
+    if (!long_link.empty()) header.link = long_link;
+    if (header.type == kTarOldFile) header.type = header.name.ends_with('/') ? '5' : '0';
+    const TarType type = TRY(TypeOf(header));
+    TRY_STATUS(state.BeginBody(header));  // the size may be another now
+    TRY_STATUS(state.BeginSparse(records, header));
+    FillEntry(std::move(header), type, records, entry);
+    return true;
   }
-  if (state.in_entry) {
-    state.limit_bytes = 0;
-    if (archive_read_data_skip(state.reader) < ARCHIVE_WARN) return state.Failed();
-    state.in_entry = false;
-  }
-  state.pulled_bytes = 0;
-  state.limit_bytes = kHeaderLimitBytes;
-  archive_entry* from = nullptr;
-  const int code = archive_read_next_header(state.reader, &from);
-  if (code == ARCHIVE_EOF) return false;
-  if (code == ARCHIVE_WARN) {
-    const char* warning = archive_error_string(state.reader);
-    if (warning == nullptr || !IsHarmless(warning)) return state.Failed();
-  } else if (code != ARCHIVE_OK) {
-    return state.Failed();
-  }
-  state.in_entry = true;
-  const char* name = archive_entry_pathname(from);
-  entry.name = name != nullptr ? name : "";
-  entry.target.clear();
-  entry.mode = archive_entry_perm(from) & 07777;
-  entry.uid = archive_entry_uid(from);
-  entry.gid = archive_entry_gid(from);
-  entry.size_bytes = static_cast<uint64_t>(std::max<int64_t>(archive_entry_size(from), 0));
-  SetType(from, entry);
-  const bool is_link = entry.type == TarType::kSymlink || entry.type == TarType::kHardLink;
-  if (is_link && entry.target.empty()) {
-    const auto position = static_cast<uint64_t>(archive_read_header_position(state.reader));
-    entry.target = PaxLinkPath(state.RawFrom(position));
-  }
-  SetXattrs(from, entry);
-  SetTimes(from, entry);
-  return true;
+  return false;
 }
 
 Result<bool> TarReader::NextBlock(TarBlock& block) {
-  const CLocale locale;
-  state_->limit_bytes = 0;
-  const void* data = nullptr;
-  size_t size = 0;
-  la_int64_t offset = 0;
-  const int code = archive_read_data_block(state_->reader, &data, &size, &offset);
-  if (code == ARCHIVE_EOF) return false;
-  if (code != ARCHIVE_OK) return state_->Failed();
-  block.data = std::span(static_cast<const char*>(data), size);
-  block.offset_bytes = static_cast<uint64_t>(offset);
+  State& state = *state_;
+  if (state.body_left_bytes == 0) return false;
+  int64_t at = 0;
+  const int64_t stretch = state.NextStretch(at);
+  TRY_STATUS(state.Refill());
+  if (state.left.empty()) return Truncated();
+  block.data = state.TakeUpTo(static_cast<uint64_t>(stretch));
+  block.offset_bytes = static_cast<uint64_t>(at);
+  const auto taken = static_cast<int64_t>(block.data.size());
+  state.body_left_bytes -= taken;
+  state.offset_bytes += taken;
   return true;
 }
 

@@ -1,7 +1,8 @@
-// TarReader: the entries of a tar stream (ustar, pax, GNU), by libarchive's reader.
+// TarReader: the entries of a tar stream (v7, ustar, star, pax, GNU), as containerd reads them.
 //
-// Bytes are pulled buffer by buffer and bodies are handed out in place. One thread at a time.
-// Strings are the archive's own bytes: no character set is applied to names.
+// What a layer holds is what Go's archive/tar finds in it, so its rules are kept one by one, those
+// for damaged archives too (docs/decisions/0008). Bytes are pulled buffer by buffer and bodies are
+// handed out in place. One thread at a time. Strings are the archive's own bytes.
 #pragma once
 
 #include <sys/types.h>
@@ -27,6 +28,7 @@ enum class TarType : uint8_t {
   kFifo,
   kCharDevice,
   kBlockDevice,
+  kGlobalHeader,  // says nothing of use, but containerd makes room for it as for a file
 };
 
 struct TarEntry {
@@ -61,7 +63,8 @@ class TarReader {
   TarReader& operator=(const TarReader&) = delete;
 
   // False at the end of the archive; what follows it in the stream is not read. kDataLoss for a
-  // corrupt or truncated archive, or what `pull` answers.
+  // corrupt or truncated archive, kInvalidArgument for a type that containerd does not unpack, or
+  // what `pull` answers.
   Result<bool> Next(TarEntry& entry);
   // The body of the last entry, in order; false at its end.
   Result<bool> NextBlock(TarBlock& block);

@@ -85,7 +85,7 @@ TEST_F(UnpackTest, StopEndsTheUnpackThoughTheSourceGoesOn) {
     explicit Endless(std::stop_source& stop) : stop_(stop) {}
     Result<size_t> Read(std::span<char> out) override {
       if (++reads_ == 1) {
-        TarHeader header{.name = "x", .pax = {{"size", "9000000000000"}}};
+        TarMember header{.name = "x", .pax = {{"size", "9000000000000"}}};
         const std::string tar = TarMaker().Add(header).bytes();
         std::memcpy(out.data(), tar.data(), tar.size());
         return tar.size();

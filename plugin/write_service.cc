@@ -41,20 +41,25 @@ grpc::ByteBuffer Serialize(const WriteReply& reply, WriteMessage::Action action)
   return grpc::ByteBuffer(&slice, 1);
 }
 
-// Strictly in turns: read, handle on a worker, reply, read the next. So all but OnCancel is
+// Strictly in turns: read, handle on a thread of ours, reply, read the next. So all but OnCancel is
 // sequential.
 class WriteReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   explicit WriteReactor(const ContentService::Options& options)
       : workers_(options.workers),
+        quick_(options.quick),
         observer_(options.observer),
-        stream_({options.ingests, options.blobs, options.workers}) {
+        stream_({options.ingests, options.blobs, options.quick}) {
     StartRead(&request_);
   }
 
   void OnReadDone(bool ok) override {
     // The client closed its side, or is gone: what it wrote stays, the ref is free at once.
-    ok ? OnWorker([this] { Handle(); }) : End(OkStatus());
+    if (!ok) return End(OkStatus());
+    message_ =
+        ReadWriteMessage(request_);  // takes nothing but a look: the bytes stay where they are
+    if (!message_.ok()) return End(message_.status());
+    On(stream_.WaitsForDisk(*message_) ? workers_ : quick_, [this] { Handle(); });
   }
   void OnWriteDone(bool ok) override {
     ok ? StartRead(&request_) : End(Cancelled("the client went away"));
@@ -73,9 +78,7 @@ class WriteReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc
 
  private:
   void Handle() {
-    const Result<WriteMessage> message = ReadWriteMessage(request_);
-    if (!message.ok()) return End(message.status());
-    stream_.Handle(*message, [this, action = message->action](Result<WriteReply> reply) {
+    stream_.Handle(*message_, [this, action = message_->action](Result<WriteReply> reply) {
       Reply(action, std::move(reply));
     });
   }
@@ -94,24 +97,26 @@ class WriteReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc
 
   // Lets go of the ref before the client hears of the end, so that it can open it again.
   void End(Status status) {
-    OnWorker([this, status] {
+    On(quick_, [this, status] {
       stream_.Release();
       Finish(Answer(kCall, status));
     });
   }
 
   template <typename Work>
-  void OnWorker(Work work) {
-    if (Status queued = workers_.Submit(work); !queued.ok()) {
+  void On(ThreadPool& pool, Work work) {
+    if (Status queued = pool.Submit(work); !queued.ok()) {
       stream_.Release();
       Finish(Answer(kCall, queued));
     }
   }
 
   ThreadPool& workers_;
+  ThreadPool& quick_;
   ContentObserver* const observer_;
   WriteStream stream_;
   grpc::ByteBuffer request_;
+  Result<WriteMessage> message_ = WriteMessage();  // in `request_`
   grpc::ByteBuffer response_;
 };
 

@@ -57,6 +57,20 @@ void WriteStream::Handle(const WriteMessage& message, Done done) {
   }
 }
 
+bool WriteStream::WaitsForDisk(const WriteMessage& message) const {
+  switch (message.action) {
+    case WriteMessage::Action::kWrite:
+      return true;
+    case WriteMessage::Action::kStat:
+      // The digest of what an earlier process wrote is made of all its bytes.
+      return ingest_ != nullptr && growing_ == nullptr && whole_ == nullptr &&
+             !ingest_->KnowsDigest();
+    case WriteMessage::Action::kCommit:
+      return false;
+  }
+  return true;
+}
+
 Status WriteStream::Open(const WriteMessage& message) {
   if (message.ref.empty()) return InvalidArgument("the first message must carry a ref");
   ref_ = message.ref;
@@ -69,6 +83,10 @@ Status WriteStream::Open(const WriteMessage& message) {
     }
   }
   ingest_ = TRY(options_.ingests.Open(ref_, message.total_bytes, Deadline::After(kBusyRefWait)));
+  LOG_DEBUG("content write", {{"ref", ref_},
+                              {"total_bytes", message.total_bytes},
+                              {"offset_bytes", ingest_->Info().offset_bytes},
+                              {"is_being_fetched", growing_ != nullptr}});
   return OkStatus();
 }
 
@@ -88,6 +106,7 @@ Status WriteStream::TakeTotalAndExpected(const WriteMessage& message) {
   // COMMIT is judged by the bytes that came.
   if (commit || !options_.blobs.Claim(digest).ok()) return OkStatus();
   TRY_STATUS(ingest_->Abandon());
+  LOG_DEBUG("content write ends: the blob is here", {{"ref", ref_}, {"digest", expected_}});
   Release();
   return AlreadyExists("blob " + expected_ + " is there already");
 }
@@ -111,10 +130,10 @@ void WriteStream::WaitForGrowing(Done done) {
     if (ready == nullptr) return;
     auto go_on = [this, blob, ready] {
       if (blob->state() == store::Blob::State::kComplete) whole_ = blob;
-      ready(Stat(/*cheap=*/false));
+      ready(Stat(/*cheap=*/!ingest_->KnowsDigest()));
     };
     // Nobody else answers now, so `this` lives until `ready` ran.
-    if (Status status = options_.workers.Submit(go_on); !status.ok()) ready(std::move(status));
+    if (Status status = options_.quick.Submit(go_on); !status.ok()) ready(std::move(status));
   });
 }
 

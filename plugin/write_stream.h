@@ -49,12 +49,16 @@ class WriteStream {
   struct Options {
     store::IngestStore& ingests;
     store::BlobStore& blobs;
-    ThreadPool& workers;  // goes on with a STAT that waited
+    ThreadPool& quick;  // goes on with a STAT that waited; nothing there waits for the disk
   };
   explicit WriteStream(const Options& options) : options_(options) {}
 
   using Done = std::function<void(Result<WriteReply>)>;
-  // One message at a time, on a worker; `done` runs once: here, or on another worker when the
+  // Whether Handle() may wait for data to be synced, or read much of it: not for the threads that
+  // answer what containerd asks under its database lock. It asks COMMIT there, too, but one at a
+  // time, and with its data on disk. Not beside Handle().
+  bool WaitsForDisk(const WriteMessage& message) const;
+  // One message at a time, on a worker; `done` runs once: here, or on another thread when the
   // answer had to wait. An error ends the stream: kInvalidArgument (no ref, bad digest),
   // kUnavailable (ref held by another stream), kOutOfRange (offset), kAlreadyExists (the blob is
   // there; the ingest is gone), kFailedPrecondition (size or digest; the ingest stays), and what

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 
@@ -36,6 +37,9 @@ class Blob {
   // Bytes present in all; for progress displays.
   virtual uint64_t PresentBytes() const = 0;
 
+  // The lowest offset whose byte is missing and somebody waits for now; what is best fetched next.
+  virtual std::optional<uint64_t> WantedOffset() const { return std::nullopt; }
+
   // Copies what is there at `offset`, waiting for at least one byte. 0 = the end of the blob.
   // Errors: failure(), kCancelled, kDeadlineExceeded. Blocks its thread: workers only.
   virtual Result<size_t> Read(uint64_t offset_bytes, std::span<char> out, std::stop_token stop,
@@ -53,6 +57,10 @@ class Blob {
   // kResourceExhausted: disk full. When the last byte is here, verification starts by itself and
   // ends in kComplete, or kFailed with kDataLoss (then the pieces are dropped).
   virtual Status Write(uint64_t offset_bytes, std::span<const char> data) = 0;
+  // Asked before Write(), by a writer that can pause: false = the verification cannot keep up since
+  // its pool is full; pause, and `resume` runs once, from any thread, when it is worth asking
+  // again.
+  virtual bool MayWrite(std::function<void()> resume) = 0;
   // The writer gives up; readers get `why`. Pieces stay for the next Grow(). No-op once complete.
   virtual void Fail(Status why) = 0;
 };

@@ -1,9 +1,11 @@
 #include "store/blob_files.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <system_error>
+#include <vector>
 
 #include "base/units.h"
 
@@ -13,6 +15,7 @@ namespace {
 
 constexpr mode_t kFileMode = 0600;
 constexpr uint32_t kDirectoryMode = 0700;
+constexpr size_t kCheckReadBytes = 1 << 20;
 
 }  // namespace
 
@@ -66,6 +69,34 @@ Status BlobFiles::Take(const std::filesystem::path& file, const Digest& digest) 
     return renamed;
   }
   return SyncName(digest);
+}
+
+Result<WallTime> BlobFiles::LastWritten(const Digest& digest) const {
+  const auto path = PathOf(digest);
+  struct stat info {};
+  if (::stat(path.c_str(), &info) < 0) return ErrnoStatus(errno, "stat " + path.string());
+  return FromUnixNanos(info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec);
+}
+
+Status BlobFiles::Check(const Digest& digest, uint64_t size_bytes, std::stop_token stop) const {
+  const Fd file = TRY(Open(digest));
+  const uint64_t size = TRY(FileSize(file.get()));
+  if (size != size_bytes) {
+    return DataLoss("the file has " + std::to_string(size) + " bytes, the record says " +
+                    std::to_string(size_bytes));
+  }
+  Sha256 hash;
+  std::vector<char> buffer(kCheckReadBytes);
+  for (uint64_t at = 0; at < size;) {
+    if (stop.stop_requested()) return Cancelled("verification");
+    const size_t got = TRY(ReadAt(file.get(), buffer, at));
+    if (got == 0) return DataLoss("the file ends at byte " + std::to_string(at));
+    hash.Update(buffer.data(), got);
+    at += got;
+  }
+  const Digest actual = hash.Current();
+  if (actual != digest) return DataLoss("its bytes have digest " + actual.ToString());
+  return OkStatus();
 }
 
 Status BlobFiles::SyncName(const Digest& digest) const {

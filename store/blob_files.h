@@ -8,7 +8,9 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <stop_token>
 
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/file.h"
 #include "store/disk.h"
@@ -27,6 +29,10 @@ class BlobFiles {
   Result<Fd> Create(const Digest& digest, uint64_t size_bytes, bool keep) const;
   // `file` gets the blob's name too, in place of what had it.
   Status Take(const std::filesystem::path& file, const Digest& digest) const;
+  // kNotFound.
+  Result<WallTime> LastWritten(const Digest& digest) const;
+  // Reads it all: kDataLoss when size or digest are not these; kCancelled.
+  Status Check(const Digest& digest, uint64_t size_bytes, std::stop_token stop) const;
   // The blob's name survives a power loss.
   Status SyncName(const Digest& digest) const;
   Status Remove(const Digest& digest) const;

@@ -1,5 +1,6 @@
 #include "store/blob_index.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "store/record.pb.h"
@@ -25,6 +26,7 @@ Result<BlobInfo> Decode(const Digest& digest, std::string_view value) {
   info.claimed = stored.claimed();
   info.preheated = stored.preheated();
   info.pinned_until = FromUnixNanos(stored.pinned_until_ns());
+  info.last_used = std::max(info.created, FromUnixNanos(stored.last_used_ns()));
   return info;
 }
 
@@ -37,6 +39,7 @@ std::string Encode(const BlobInfo& info) {
   stored.set_claimed(info.claimed);
   stored.set_preheated(info.preheated);
   stored.set_pinned_until_ns(ToUnixNanos(info.pinned_until));
+  stored.set_last_used_ns(ToUnixNanos(info.last_used));
   return stored.SerializeAsString();
 }
 

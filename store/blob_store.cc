@@ -1,91 +1,20 @@
 #include "store/blob_store.h"
 
 #include <algorithm>
-#include <array>
-#include <unordered_map>
 #include <utility>
 
 #include "base/log.h"
-#include "store/blob_files.h"
-#include "store/blob_index.h"
 #include "store/blob_sweep.h"
 #include "store/complete_blob.h"
-#include "store/growing_blob.h"
-#include "store/open_blobs.h"
+#include "store/disk_blob_store.h"
 
 namespace hearth::store {
 
 namespace {
 
 constexpr size_t kMaxGrowing = 1024;
-constexpr size_t kDigestLocks = 64;
-constexpr size_t kVerifyReadBytes = 1 << 20;
 
-// Changes of one digest's record and file happen under that digest's lock (also the sync of its
-// commit: others go on); maps of blobs in memory under `mutex_`, always the inner one.
-class DiskBlobStore final : public BlobStore, private GrowingBlobOwner {
- public:
-  DiskBlobStore(const Options& options, BlobFiles files)
-      : options_(options), index_(options.kv), files_(std::move(files)) {}
-  ~DiskBlobStore() override;
-
-  BlobIndex& index() { return index_; }
-  const BlobFiles& files() const { return files_; }
-
-  Result<BlobInfo> Info(const Digest& digest) const override { return index_.Find(digest); }
-  Result<BlobInfo> Claim(const Digest& digest) override;
-  Status Unclaim(const Digest& digest) override;
-  Status DropAllClaims() override;
-  Status Preheat(const Digest& digest, std::optional<WallTime> pinned_until) override;
-  Status Remove(const Digest& digest) override;
-  Result<BlobInfo> UpdateLabels(const Digest& digest,
-                                const std::map<std::string, std::string>& labels,
-                                bool replace) override;
-  Status List(const std::function<bool(const BlobInfo&)>& visit) const override;
-  Status ListPartial(const std::function<bool(const PartialInfo&)>& visit) const override;
-  Result<std::shared_ptr<Blob>> Open(const Digest& digest) override;
-  std::shared_ptr<Blob> FindGrowing(const Digest& digest) override;
-  Result<Grown> Grow(const Digest& digest, uint64_t size_bytes) override;
-  Result<BlobInfo> Adopt(const std::filesystem::path& file, const Digest& digest,
-                         uint64_t size_bytes,
-                         const std::map<std::string, std::string>& labels) override;
-  Status Verify(bool repair, const std::function<void(const std::string&)>& problem,
-                std::stop_token stop) override;
-
- private:
-  Status KeepPieces(GrowingBlob& blob, const PieceBitmap& pieces) override;
-  Status CommitGrown(GrowingBlob& blob) override;
-  void DropWrong(GrowingBlob& blob, Status why) override;
-  void ReleaseFailed(GrowingBlob& blob) override;
-  void TaskBegins() override;
-  void TaskEnds() override;
-
-  Mutex& LockOf(const Digest& digest) const {
-    return digest_locks_[digest.bytes()[0] % kDigestLocks];
-  }
-  // "Held": the digest's lock is.
-  Result<std::shared_ptr<Blob>> OpenHeld(const Digest& digest, uint64_t size_bytes);
-  Status RemoveHeld(const Digest& digest);
-  void ReleaseFailedHeld(GrowingBlob& blob);
-  Result<std::shared_ptr<GrowingBlob>> MakeGrowingHeld(const Digest& digest, uint64_t size_bytes);
-  BlobInfo NewInfo(const Digest& digest, uint64_t size_bytes) const;
-  std::shared_ptr<GrowingBlob> Growing(const Digest& digest) const;
-  bool IsGrowing(const GrowingBlob& blob) const { return Growing(blob.digest()).get() == &blob; }
-  // Bytes that the growing blobs will still take.
-  Result<uint64_t> PromisedBytes() const;
-  Status VerifyOne(const BlobInfo& info, std::stop_token stop) const;
-
-  const Options options_;
-  BlobIndex index_;
-  const BlobFiles files_;
-  mutable std::array<Mutex, kDigestLocks> digest_locks_;
-
-  mutable Mutex mutex_;
-  CondVar idle_;
-  int tasks_ GUARDED_BY(mutex_) = 0;
-  std::unordered_map<Digest, std::shared_ptr<GrowingBlob>> growing_ GUARDED_BY(mutex_);
-  OpenBlobs open_ GUARDED_BY(mutex_);
-};
+}  // namespace
 
 DiskBlobStore::~DiskBlobStore() {
   std::vector<std::shared_ptr<GrowingBlob>> growing;
@@ -94,14 +23,16 @@ DiskBlobStore::~DiskBlobStore() {
     for (const auto& [digest, blob] : growing_) growing.push_back(blob);
   }
   for (const auto& blob : growing) blob->Fail(Cancelled("the store is closing"));
-  MutexLock lock(mutex_);
-  while (tasks_ > 0) idle_.Wait(mutex_);
+  verify_.Join();
 }
 
 // --- marks ---
 
 Result<BlobInfo> DiskBlobStore::Claim(const Digest& digest) {
-  MutexLock lock(LockOf(digest));
+  // containerd asks under its database lock: what needs no change does not wait, not even for the
+  // sync of this blob's own commit.
+  if (auto known = index_.Find(digest); !known.ok() || known->claimed) return known;
+  const DigestLocks::Hold held(digest_locks_, digest);
   BlobInfo info = TRY(index_.Find(digest));
   if (info.claimed) return info;
   info.claimed = true;
@@ -110,7 +41,7 @@ Result<BlobInfo> DiskBlobStore::Claim(const Digest& digest) {
 }
 
 Status DiskBlobStore::Unclaim(const Digest& digest) {
-  MutexLock lock(LockOf(digest));
+  const DigestLocks::Hold held(digest_locks_, digest);
   auto found = index_.Find(digest);
   if (found.status().code() == StatusCode::kNotFound) return OkStatus();
   BlobInfo info = TRY(std::move(found));
@@ -124,7 +55,7 @@ Status DiskBlobStore::DropAllClaims() {
   Status failed;
   TRY_STATUS(index_.Scan([&](const std::string& /*key*/, const Result<BlobInfo>& seen) {
     if (!seen.ok() || !seen->claimed) return true;
-    MutexLock lock(LockOf(seen->digest));
+    const DigestLocks::Hold held(digest_locks_, seen->digest);
     auto info = index_.Find(seen->digest);
     if (!info.ok() || !info->claimed) return true;
     info->claimed = false;
@@ -135,17 +66,31 @@ Status DiskBlobStore::DropAllClaims() {
 }
 
 Status DiskBlobStore::Preheat(const Digest& digest, std::optional<WallTime> pinned_until) {
-  MutexLock lock(LockOf(digest));
+  const DigestLocks::Hold held(digest_locks_, digest);
   BlobInfo info = TRY(index_.Find(digest));
   info.preheated = true;
+  info.last_used = options_.clock.WallNow();
   if (pinned_until) info.pinned_until = std::max(info.pinned_until, *pinned_until);
   return index_.Put(info);
+}
+
+Result<bool> DiskBlobStore::DropPreheat(const Digest& digest) {
+  const DigestLocks::Hold held(digest_locks_, digest);
+  BlobInfo info = TRY(index_.Find(digest));
+  if (!info.claimed) {
+    TRY_STATUS(RemoveHeld(digest));
+    return true;
+  }
+  info.preheated = false;
+  info.pinned_until = WallTime();
+  TRY_STATUS(index_.Put(info));
+  return false;
 }
 
 Result<BlobInfo> DiskBlobStore::UpdateLabels(const Digest& digest,
                                              const std::map<std::string, std::string>& labels,
                                              bool replace) {
-  MutexLock lock(LockOf(digest));
+  const DigestLocks::Hold held(digest_locks_, digest);
   BlobInfo info = TRY(index_.Find(digest));
   if (replace) info.labels.clear();
   for (const auto& [key, value] : labels) {
@@ -172,14 +117,24 @@ Status DiskBlobStore::ListPartial(const std::function<bool(const PartialInfo&)>&
   return index_.ScanPieces([&](const std::string& key, const Result<PiecesRecord>& pieces) {
     const auto digest = Digest::Parse(key);
     if (!digest.ok() || !pieces.ok()) return true;
+    const auto stat = files_.LastWritten(*digest);
+    const WallTime written = stat.ok() ? *stat : WallTime();
     const auto growing = Growing(*digest);
     if (growing != nullptr) {
       return visit({*digest, growing->size_bytes(), growing->PresentBytes(),
-                    growing->state() == Blob::State::kGrowing});
+                    growing->state() == Blob::State::kGrowing, written});
     }
     const Pieces on_disk(pieces->size_bytes, pieces->piece_size_bytes, pieces->bitmap);
-    return visit({*digest, on_disk.size_bytes(), on_disk.PresentBytes(), false});
+    return visit({*digest, on_disk.size_bytes(), on_disk.PresentBytes(), false, written});
   });
+}
+
+uint64_t DiskBlobStore::PresentBytes(const Digest& digest) const {
+  if (const auto info = index_.Find(digest); info.ok()) return info->size_bytes;
+  if (const auto growing = Growing(digest)) return growing->PresentBytes();
+  const auto pieces = index_.FindPieces(digest);
+  if (!pieces.ok()) return 0;
+  return Pieces(pieces->size_bytes, pieces->piece_size_bytes, pieces->bitmap).PresentBytes();
 }
 
 // --- bytes ---
@@ -187,9 +142,12 @@ Status DiskBlobStore::ListPartial(const std::function<bool(const PartialInfo&)>&
 Result<std::shared_ptr<Blob>> DiskBlobStore::Open(const Digest& digest) {
   {
     MutexLock lock(mutex_);
-    if (auto blob = open_.Find(digest)) return blob;
+    if (const auto* blob = open_.Find(digest)) {
+      NoteUse(digest);
+      return *blob;
+    }
   }
-  MutexLock lock(LockOf(digest));
+  const DigestLocks::Hold held(digest_locks_, digest);
   const BlobInfo info = TRY(index_.Find(digest));
   return OpenHeld(digest, info.size_bytes);
 }
@@ -197,7 +155,8 @@ Result<std::shared_ptr<Blob>> DiskBlobStore::Open(const Digest& digest) {
 Result<std::shared_ptr<Blob>> DiskBlobStore::OpenHeld(const Digest& digest, uint64_t size_bytes) {
   {
     MutexLock lock(mutex_);
-    if (auto blob = open_.Find(digest)) return blob;
+    NoteUse(digest);
+    if (const auto* blob = open_.Find(digest)) return *blob;
   }
   auto file = files_.Open(digest);
   if (file.status().code() == StatusCode::kNotFound) {
@@ -207,7 +166,7 @@ Result<std::shared_ptr<Blob>> DiskBlobStore::OpenHeld(const Digest& digest, uint
   auto blob =
       MakeCompleteBlob(digest, size_bytes, std::make_shared<const Fd>(TRY(std::move(file))));
   MutexLock lock(mutex_);
-  open_.Add(blob);
+  open_.Put(digest, blob);
   return blob;
 }
 
@@ -226,7 +185,7 @@ std::shared_ptr<Blob> DiskBlobStore::FindGrowing(const Digest& digest) {
 Result<BlobStore::Grown> DiskBlobStore::Grow(const Digest& digest, uint64_t size_bytes) {
   std::shared_ptr<GrowingBlob> made;
   {
-    MutexLock lock(LockOf(digest));
+    const DigestLocks::Hold held(digest_locks_, digest);
     const auto other_size = [&](uint64_t known) {
       return InvalidArgument("blob " + digest.ToString() + " has " + std::to_string(known) +
                              " bytes, not " + std::to_string(size_bytes));
@@ -272,7 +231,7 @@ Result<std::shared_ptr<GrowingBlob>> DiskBlobStore::MakeGrowingHeld(const Digest
                                                                  .file = std::move(*file),
                                                                  .owner = *this,
                                                                  .disk = options_.disk,
-                                                                 .pool = options_.cpu_pool});
+                                                                 .verify = verify_});
   MutexLock lock(mutex_);
   growing_[digest] = blob;
   return blob;
@@ -295,6 +254,7 @@ BlobInfo DiskBlobStore::NewInfo(const Digest& digest, uint64_t size_bytes) const
   info.size_bytes = size_bytes;
   info.created = options_.clock.WallNow();
   info.updated = info.created;
+  info.last_used = info.created;
   return info;
 }
 
@@ -308,7 +268,7 @@ Result<BlobInfo> DiskBlobStore::Adopt(const std::filesystem::path& file, const D
   Result<Fd> adopted = Fd();
   Status done;
   {
-    MutexLock lock(LockOf(digest));
+    const DigestLocks::Hold held(digest_locks_, digest);
     const auto known = index_.Find(digest);
     if (known.ok()) return AlreadyExists("blob " + digest.ToString() + " is in the store already");
     if (known.status().code() != StatusCode::kNotFound) return known.status();
@@ -337,19 +297,19 @@ Result<BlobInfo> DiskBlobStore::Adopt(const std::filesystem::path& file, const D
 // --- what growing blobs ask for ---
 
 Status DiskBlobStore::KeepPieces(GrowingBlob& blob, const PieceBitmap& pieces) {
-  MutexLock lock(LockOf(blob.digest()));
+  const DigestLocks::Hold held(digest_locks_, blob.digest());
   if (!IsGrowing(blob)) return OkStatus();
   return index_.PutPieces(blob.digest(), {blob.size_bytes(), blob.piece_size_bytes(), pieces});
 }
 
 Status DiskBlobStore::CommitGrown(GrowingBlob& blob) {
   {
-    MutexLock lock(LockOf(blob.digest()));
+    const DigestLocks::Hold held(digest_locks_, blob.digest());
     if (!IsGrowing(blob) || !blob.BeginCommit()) return OkStatus();
     TRY_STATUS(files_.SyncName(blob.digest()));
     TRY_STATUS(index_.PutComplete(NewInfo(blob.digest(), blob.size_bytes())));
     MutexLock maps(mutex_);
-    open_.Add(MakeCompleteBlob(blob.digest(), blob.size_bytes(), blob.file()));
+    open_.Put(blob.digest(), MakeCompleteBlob(blob.digest(), blob.size_bytes(), blob.file()));
     growing_.erase(blob.digest());
   }
   blob.Complete(nullptr);
@@ -359,7 +319,7 @@ Status DiskBlobStore::CommitGrown(GrowingBlob& blob) {
 void DiskBlobStore::DropWrong(GrowingBlob& blob, Status why) {
   Status removed;
   {
-    MutexLock lock(LockOf(blob.digest()));
+    const DigestLocks::Hold held(digest_locks_, blob.digest());
     if (!IsGrowing(blob)) return;
     removed = RemoveHeld(blob.digest());
   }
@@ -372,7 +332,7 @@ void DiskBlobStore::DropWrong(GrowingBlob& blob, Status why) {
 }
 
 void DiskBlobStore::ReleaseFailed(GrowingBlob& blob) {
-  MutexLock lock(LockOf(blob.digest()));
+  const DigestLocks::Hold held(digest_locks_, blob.digest());
   ReleaseFailedHeld(blob);
 }
 
@@ -392,103 +352,6 @@ void DiskBlobStore::ReleaseFailedHeld(GrowingBlob& blob) {
   MutexLock lock(mutex_);
   growing_.erase(blob.digest());
 }
-
-void DiskBlobStore::TaskBegins() {
-  MutexLock lock(mutex_);
-  ++tasks_;
-}
-
-void DiskBlobStore::TaskEnds() {
-  MutexLock lock(mutex_);
-  if (--tasks_ == 0) idle_.NotifyAll();
-}
-
-// --- removal, verification ---
-
-Status DiskBlobStore::Remove(const Digest& digest) {
-  std::shared_ptr<GrowingBlob> growing;
-  {
-    MutexLock lock(LockOf(digest));
-    growing = Growing(digest);
-    const auto info = index_.Find(digest);
-    if (growing == nullptr && info.status().code() == StatusCode::kNotFound &&
-        index_.FindPieces(digest).status().code() == StatusCode::kNotFound) {
-      return info.status();
-    }
-    TRY_STATUS(RemoveHeld(digest));
-  }
-  if (growing != nullptr) {
-    growing->Abandon(Aborted("blob " + digest.ToString() + " was removed while it was fetched"));
-  }
-  return OkStatus();
-}
-
-// First the record, so that a crash leaves a file that the next start sweeps.
-Status DiskBlobStore::RemoveHeld(const Digest& digest) {
-  TRY_STATUS(index_.Remove(digest));
-  {
-    MutexLock lock(mutex_);
-    open_.Remove(digest);
-    growing_.erase(digest);
-  }
-  return files_.Remove(digest);
-}
-
-Status DiskBlobStore::VerifyOne(const BlobInfo& info, std::stop_token stop) const {
-  const Fd file = TRY(files_.Open(info.digest));
-  const uint64_t size = TRY(FileSize(file.get()));
-  if (size != info.size_bytes) {
-    return DataLoss("the file has " + std::to_string(size) + " bytes, the record says " +
-                    std::to_string(info.size_bytes));
-  }
-  Sha256 hash;
-  std::vector<char> buffer(kVerifyReadBytes);
-  for (uint64_t at = 0; at < size;) {
-    if (stop.stop_requested()) return Cancelled("verification");
-    const size_t got = TRY(ReadAt(file.get(), buffer, at));
-    if (got == 0) return DataLoss("the file ends at byte " + std::to_string(at));
-    hash.Update(buffer.data(), got);
-    at += got;
-  }
-  const Digest actual = hash.Current();
-  if (actual != info.digest) return DataLoss("its bytes have digest " + actual.ToString());
-  return OkStatus();
-}
-
-Status DiskBlobStore::Verify(bool repair, const std::function<void(const std::string&)>& problem,
-                             std::stop_token stop) {
-  std::vector<Digest> wrong;
-  TRY_STATUS(index_.Scan([&](const std::string& key, const Result<BlobInfo>& info) {
-    if (stop.stop_requested()) return false;
-    const Status status = info.ok() ? VerifyOne(*info, stop) : info.status();
-    if (status.ok() || status.code() == StatusCode::kCancelled) return true;
-    if (info.ok() && index_.Find(info->digest).status().code() == StatusCode::kNotFound) {
-      return true;  // removed meanwhile
-    }
-    problem("blob " + key + ": " + status.message());
-    if (const auto digest = Digest::Parse(key); digest.ok()) wrong.push_back(*digest);
-    return true;
-  }));
-  TRY_STATUS(files_.Walk([&](const std::filesystem::path& path, const Digest* digest) {
-    if (digest == nullptr) {
-      problem(path.string() + ": not a file of ours");
-      return;
-    }
-    MutexLock lock(LockOf(*digest));
-    if (index_.Find(*digest).status().code() == StatusCode::kNotFound &&
-        index_.FindPieces(*digest).status().code() == StatusCode::kNotFound &&
-        std::filesystem::exists(path)) {
-      problem(path.string() + ": no record says what it is");
-    }
-  }));
-  if (stop.stop_requested()) return Cancelled("verification");
-  for (const auto& digest : wrong) {
-    if (repair) TRY_STATUS(Remove(digest));
-  }
-  return OkStatus();
-}
-
-}  // namespace
 
 Result<std::unique_ptr<BlobStore>> BlobStore::Open(Options options) {
   BlobFiles files = TRY(BlobFiles::Open(options.root, options.disk));

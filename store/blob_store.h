@@ -24,6 +24,7 @@
 #include "kv/kv.h"
 #include "store/blob.h"
 #include "store/disk.h"
+#include "store/last_use.h"
 
 namespace hearth::store {
 
@@ -36,6 +37,7 @@ struct BlobInfo {
   bool claimed = false;
   bool preheated = false;
   WallTime pinned_until;  // epoch = not pinned
+  WallTime last_used;     // opened, made or preheated; within kUseGranularity
 };
 
 // What a growing blob has so far, for status displays and `store ls`.
@@ -44,6 +46,7 @@ struct PartialInfo {
   uint64_t size_bytes = 0;
   uint64_t present_bytes = 0;
   bool being_fetched = false;
+  WallTime last_written;
 };
 
 class BlobStore {
@@ -69,8 +72,15 @@ class BlobStore {
   virtual Status DropAllClaims() = 0;
   // Marks a complete blob preheated, pinned until `until` where that is later than it was.
   virtual Status Preheat(const Digest& digest, std::optional<WallTime> pinned_until) = 0;
+  // Takes the marks back; true: nobody else uses the blob, and it is gone. kNotFound.
+  virtual Result<bool> DropPreheat(const Digest& digest) = 0;
   // Removes blob or partial, whatever its marks; kNotFound when there is none.
   virtual Status Remove(const Digest& digest) = 0;
+  // Removes a complete blob, or the pieces of one that nobody fetches. kFailedPrecondition when it
+  // is claimed, somebody reads it, or it was used since `unused_since`.
+  virtual Status Evict(const Digest& digest, WallTime unused_since) = 0;
+  // Puts the uses that it saw into the records, so that they outlive the process. For now and then.
+  virtual Status RecordUses() = 0;
   // `labels` maps to the new value, "" deletes; `replace` drops those not named. Moves `updated`.
   virtual Result<BlobInfo> UpdateLabels(const Digest& digest,
                                         const std::map<std::string, std::string>& labels,
@@ -79,6 +89,8 @@ class BlobStore {
   virtual Status List(const std::function<bool(const BlobInfo&)>& visit) const = 0;
   virtual Status ListPartial(const std::function<bool(const PartialInfo&)>& visit) const = 0;
 
+  // Bytes of it that are here, complete or not; 0 when none are.
+  virtual uint64_t PresentBytes(const Digest& digest) const = 0;
   // A complete blob's bytes (descriptors are cached). kNotFound also while it grows.
   virtual Result<std::shared_ptr<Blob>> Open(const Digest& digest) = 0;
   // The blob that is being fetched now; null when nobody does.

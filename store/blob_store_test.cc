@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <fstream>
+#include <future>
 
 #include "store/blob_store_for_test.h"
+#include "store/blocking.h"
 #include "store/pieces.h"
 
 namespace hearth::store {
@@ -64,6 +67,24 @@ TEST_F(BlobStoreTest, ClaimsAndPreheats) {
   EXPECT_EQ(InfoCode(warm), StatusCode::kOk);
 }
 
+TEST_F(BlobStoreTest, APreheatThatIsTakenBackStaysOnlyWhereItIsClaimed) {
+  const Digest hidden = Add("hidden"), used = Add("used");
+  EXPECT_EQ(store_->DropPreheat(Digest::Of("absent")).status().code(), StatusCode::kNotFound);
+  for (const auto& digest : {hidden, used}) {
+    ASSERT_TRUE(store_->Preheat(digest, clock_.WallNow() + hours(1)).ok());
+    ASSERT_TRUE(store_->Unclaim(digest).ok());
+  }
+  ASSERT_TRUE(store_->Claim(used).ok());
+  EXPECT_TRUE(store_->DropPreheat(hidden).value());
+  EXPECT_EQ(InfoCode(hidden), StatusCode::kNotFound);
+  EXPECT_FALSE(std::filesystem::exists(PathOf(hidden)));
+  EXPECT_FALSE(store_->DropPreheat(used).value());
+  EXPECT_FALSE(store_->Info(used)->preheated);
+  EXPECT_EQ(store_->Info(used)->pinned_until, WallTime());
+  ASSERT_TRUE(store_->Unclaim(used).ok());
+  EXPECT_EQ(InfoCode(used), StatusCode::kNotFound);
+}
+
 TEST_F(BlobStoreTest, LabelsAreChangedOrReplaced) {
   const Digest digest = Add("labels");
   const auto created = clock_.WallNow();
@@ -76,6 +97,37 @@ TEST_F(BlobStoreTest, LabelsAreChangedOrReplaced) {
   EXPECT_EQ(store_->Info(digest)->created, created);
   EXPECT_TRUE(store_->UpdateLabels(digest, {{"d", "4"}}, true)->labels.contains("d"));
   EXPECT_EQ(store_->Info(digest)->labels.size(), 1u);
+}
+
+// containerd's Info is a Claim, asked under its database lock.
+TEST_F(BlobStoreTest, TheSyncOfOneDigestHoldsUpNoOther) {
+  GatedDisk disk;
+  disk.Open();
+  store_ = BlobStore::Open({.root = scratch_.path(),
+                            .kv = faulty_kv_,
+                            .cpu_pool = pool_,
+                            .clock = clock_,
+                            .disk = disk})
+               .value();
+  std::vector<Digest> others;
+  for (int i = 0; i < 300; ++i) others.push_back(Add("blob " + std::to_string(i)));
+  const std::string bytes = RandomBytes(2 * kMinPieceSizeBytes, 1);
+  const auto failing = Grow(bytes);
+  ASSERT_TRUE(failing->Write(0, std::string_view(bytes).substr(0, kMinPieceSizeBytes)).ok());
+  disk.Close();
+  // What arrived is synced while nobody may take the blob up again.
+  auto failed = std::async(std::launch::async, [&] { failing->Fail(Unavailable("gave up")); });
+  ASSERT_TRUE(disk.AwaitWaiting(1, Soon()));
+  auto claimed = std::async(std::launch::async, [&] {
+    return std::all_of(others.begin(), others.end(),
+                       [&](const Digest& other) { return store_->Claim(other).ok(); });
+  });
+  EXPECT_EQ(claimed.wait_for(std::chrono::seconds(20)), std::future_status::ready);
+  EXPECT_EQ(disk.waiting(), 1u);
+  disk.Open();
+  EXPECT_TRUE(claimed.get());
+  failed.get();
+  store_.reset();
 }
 
 TEST_F(BlobStoreTest, AnOpenBlobOutlivesItsRemoval) {

@@ -41,6 +41,7 @@ class CompleteBlob final : public Blob {
   Status Write(uint64_t /*offset_bytes*/, std::span<const char> /*data*/) override {
     return OkStatus();
   }
+  bool MayWrite(std::function<void()> /*resume*/) override { return true; }
   void Fail(Status /*why*/) override {}
 
  private:

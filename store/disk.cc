@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 
 #include "base/file.h"
 
@@ -49,6 +50,13 @@ Status Disk::Unlink(const std::filesystem::path& path) {
   return OkStatus();
 }
 
+Status Disk::Remove(const std::filesystem::path& path) {
+  if (::remove(path.c_str()) < 0 && errno != ENOENT) {
+    return ErrnoStatus(errno, "remove " + path.string());
+  }
+  return OkStatus();
+}
+
 Status Disk::RemoveStray(const std::filesystem::path& path) {
   struct stat info {};
   const bool directory = ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
@@ -66,6 +74,12 @@ Result<uint64_t> Disk::FreeBytes(const std::filesystem::path& path) {
   struct statvfs info {};
   if (::statvfs(path.c_str(), &info) < 0) return ErrnoStatus(errno, "statvfs " + path.string());
   return static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
+}
+
+Result<uint64_t> Disk::TotalBytes(const std::filesystem::path& path) {
+  struct statvfs info {};
+  if (::statvfs(path.c_str(), &info) < 0) return ErrnoStatus(errno, "statvfs " + path.string());
+  return static_cast<uint64_t>(info.f_blocks) * info.f_frsize;
 }
 
 Disk& RealDisk() {

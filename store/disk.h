@@ -29,10 +29,13 @@ class Disk {
   virtual Status Unlink(const std::filesystem::path& path);
   // Unlink(), or a whole tree where somebody put a directory among our files.
   Status RemoveStray(const std::filesystem::path& path);
+  // One file or empty directory of a tree that goes. OK when there is none.
+  virtual Status Remove(const std::filesystem::path& path);
   // OK when it is there already.
   virtual Status MakeDirectory(const std::filesystem::path& path, uint32_t mode);
   // What an unprivileged program could still write there.
   virtual Result<uint64_t> FreeBytes(const std::filesystem::path& path);
+  virtual Result<uint64_t> TotalBytes(const std::filesystem::path& path);
 };
 
 // The machine's; lives as long as the process.

@@ -47,21 +47,31 @@ class DiskSnapshotStore final : public SnapshotStore {
   Status ListLayers(const std::function<bool(const LayerInfo&)>& visit) const override;
   Result<std::vector<std::filesystem::path>> LayerPaths(const Digest& chain) const override;
   Status PreheatLayer(const Digest& chain, std::optional<WallTime> pinned_until) override;
+  Result<bool> DropPreheatOfLayer(const Digest& chain) override;
   Status MarkDurable(const Digest& chain) override;
+  Status TouchLayer(const Digest& chain) override;
+  Status EvictLayer(const Digest& chain, WallTime unused_since) override;
   Status RemoveLayer(const Digest& chain) override;
   Result<SnapshotInfo> Alias(const Digest& chain, const std::string& parent) override;
 
+  Status Restore(const SnapshotInfo& info) override;
   Status ForgetContainerd() override;
   Status Verify(const std::function<void(const std::string&)>& problem) const override;
 
  private:
   struct Owners;  // which directory belongs to what
 
+  // Removes the tree of `directory`, at a rate that leaves the disk to others; it is in `going_`.
+  Status RemoveTreeOf(uint64_t directory, const std::stop_token& stop) EXCLUDES(mutex_);
   Result<uint64_t> NextNumber() REQUIRES(mutex_);
+  // Never gives out the number of an alias that containerd knows.
+  Status SkipNumberOf(const std::string& name) REQUIRES(mutex_);
   // kNotFound, kInvalidArgument: not committed. None for "".
   Result<std::optional<SnapshotInfo>> FindParent(const std::string& parent) const;
   // kFailedPrecondition when a snapshot on `parent` cannot be that layer.
   Status CheckFits(const LayerInfo& layer, const std::optional<SnapshotInfo>& parent) const;
+  // `record` appears, with what else is in `batch`. A directory of its own goes where that fails.
+  Status Add(const SnapshotRecord& record, kv::Batch& batch) REQUIRES(mutex_);
   void Link(const SnapshotInfo& info) REQUIRES(mutex_);
   void Unlink(const SnapshotInfo& info) REQUIRES(mutex_);
   bool HasChildren(const std::string& name) const REQUIRES(mutex_);
@@ -71,6 +81,8 @@ class DiskSnapshotStore final : public SnapshotStore {
   Status DropUnwanted(const SnapshotInfo& info, kv::Batch& batch, std::vector<LayerInfo>& dropped)
       REQUIRES(mutex_);
   void ForgetLayer(const LayerInfo& layer) REQUIRES(mutex_);
+  Status RemoveLayerUnless(const Digest& chain,
+                           const std::function<Status(const LayerInfo&)>& refuse);
   Result<Owners> SweepLayers(kv::Batch& batch) const;
   Status SweepSnapshots(Owners& owners, kv::Batch& batch) REQUIRES(mutex_);
   void CheckSnapshot(const SnapshotInfo& info, Owners& owners,
@@ -86,8 +98,8 @@ class DiskSnapshotStore final : public SnapshotStore {
   std::unordered_map<std::string, std::set<std::string>> children_ GUARDED_BY(mutex_);  // by parent
   std::unordered_map<Digest, std::set<std::string>> aliases_ GUARDED_BY(mutex_);        // by chain
   std::unordered_map<Digest, std::set<Digest>> layers_on_ GUARDED_BY(mutex_);  // by parent chain
-  std::unordered_set<uint64_t> unfinished_
-      GUARDED_BY(mutex_);  // begun layers; directories that Cleanup() is at
+  std::unordered_set<uint64_t> unfinished_ GUARDED_BY(mutex_);                 // begun layers
+  std::unordered_set<uint64_t> going_ GUARDED_BY(mutex_);                      // being removed now
   std::deque<uint64_t> doomed_ GUARDED_BY(mutex_);  // to be removed by Cleanup()
   uint64_t next_number_ GUARDED_BY(mutex_) = 0;
   uint64_t reserved_numbers_ GUARDED_BY(mutex_) = 0;  // below this one they may be given out

@@ -1,4 +1,4 @@
-// For tests: a scratch directory, and a Disk and a Kv that fail when told to.
+// For tests: a scratch directory, a Disk and a Kv that fail when told to.
 #pragma once
 
 #include <stdlib.h>
@@ -73,7 +73,7 @@ class Fault {
   bool lasting_ GUARDED_BY(mutex_) = false;
 };
 
-class FaultyDisk final : public Disk {
+class FaultyDisk : public Disk {
  public:
   explicit FaultyDisk(Fault& fault) : fault_(fault) {}
   Status Write(int fd, std::span<const char> data, uint64_t offset_bytes) override {
@@ -103,6 +103,10 @@ class FaultyDisk final : public Disk {
   Status Unlink(const std::filesystem::path& path) override {
     TRY_STATUS(fault_.Next("unlink"));
     return Disk::Unlink(path);
+  }
+  Status Remove(const std::filesystem::path& path) override {
+    TRY_STATUS(fault_.Next("remove"));
+    return Disk::Remove(path);
   }
   Status MakeDirectory(const std::filesystem::path& path, uint32_t mode) override {
     TRY_STATUS(fault_.Next("mkdir"));

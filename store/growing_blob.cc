@@ -25,7 +25,7 @@ GrowingBlob::GrowingBlob(Options options)
       piece_size_bytes_(options.pieces.piece_size_bytes()),
       owner_(options.owner),
       disk_(options.disk),
-      pool_(options.pool),
+      verify_(options.verify),
       pieces_(std::move(options.pieces)),
       file_(std::make_shared<const Fd>(std::move(options.file))) {}
 
@@ -57,6 +57,15 @@ uint64_t GrowingBlob::PresentBytes() const {
   return state_ == State::kComplete ? size_bytes_ : pieces_.PresentBytes();
 }
 
+std::optional<uint64_t> GrowingBlob::WantedOffset() const {
+  MutexLock lock(mutex_);
+  uint64_t wanted = size_bytes_;
+  if (!waiters_.empty()) wanted = waiters_.begin()->first;
+  if (!blocked_.empty()) wanted = std::min(wanted, *blocked_.begin());
+  if (state_ != State::kGrowing || wanted >= size_bytes_) return std::nullopt;
+  return wanted;
+}
+
 bool GrowingBlob::Reached(uint64_t offset_bytes) const {
   return state_ != State::kGrowing || pieces_.Available(offset_bytes, 1) > 0;
 }
@@ -67,6 +76,14 @@ Status GrowingBlob::WaitUntil(uint64_t offset_bytes, std::stop_token stop, Deadl
     changed_.NotifyAll();
   });
   MutexLock lock(mutex_);
+  const auto blocked = blocked_.insert(offset_bytes);
+  const Status status = WaitLocked(offset_bytes, stop, deadline);
+  blocked_.erase(blocked);
+  return status;
+}
+
+Status GrowingBlob::WaitLocked(uint64_t offset_bytes, const std::stop_token& stop,
+                               Deadline deadline) {
   while (!Reached(offset_bytes)) {
     if (stop.stop_requested()) return Cancelled("the wait for blob " + digest_.ToString());
     if (deadline.IsNever()) {
@@ -209,6 +226,8 @@ void GrowingBlob::Finish(State state, Status failure, std::shared_ptr<const Fd> 
     if (file != nullptr) file_ = std::move(file);
     for (auto& [offset, wake] : waiters_) wakes.push_back(std::move(wake));
     waiters_.clear();
+    for (auto& wake : paused_writers_) wakes.push_back(std::move(wake));
+    paused_writers_.clear();
     changed_.NotifyAll();
   }
   for (const auto& wake : wakes) wake();
@@ -246,13 +265,34 @@ void GrowingBlob::MaybeTend() {
     if (!pieces_.All() && behind < kWorthATaskBytes && unsynced_bytes_ < kSyncStepBytes) return;
     tending_ = true;
   }
-  owner_.TaskBegins();
-  const auto task = [self = shared_from_this()] {
+  if (verify_.Submit([self = shared_from_this()] { self->Tend(); }).ok()) return;
+  // The writer may be a loop that all transfers share: it never hashes, but pauses until the spare
+  // thread has come here.
+  {
+    MutexLock lock(mutex_);
+    pool_full_ = true;
+  }
+  verify_.SubmitSpare([self = shared_from_this()] {
+    self->ResumeWriters();
     self->Tend();
-    self->owner_.TaskEnds();
-  };
-  // A full pool must not lose the last step, so the writer does it then.
-  if (!pool_.Submit(task).ok()) task();
+  });
+}
+
+void GrowingBlob::ResumeWriters() {
+  Wakes wakes;
+  {
+    MutexLock lock(mutex_);
+    pool_full_ = false;
+    wakes.swap(paused_writers_);
+  }
+  for (const auto& wake : wakes) wake();
+}
+
+bool GrowingBlob::MayWrite(std::function<void()> resume) {
+  MutexLock lock(mutex_);
+  if (!pool_full_ || state_ != State::kGrowing) return true;
+  paused_writers_.push_back(std::move(resume));
+  return false;
 }
 
 void GrowingBlob::Tend() {

@@ -1,4 +1,5 @@
-// GrowingBlob: a blob whose bytes arrive. Hashes them in order behind the writer, on a pool.
+// GrowingBlob: a blob whose bytes arrive. Hashes them in order behind the writer, never on its
+// thread; a writer that can pause does so while there is no thread for it.
 //
 // Any thread. Its store calls the methods below Blob's; lock order: the store's lock of a digest,
 // then this blob's.
@@ -6,6 +7,8 @@
 
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <vector>
 
 #include "base/digest.h"
@@ -13,6 +16,7 @@
 #include "store/blob.h"
 #include "store/disk.h"
 #include "store/pieces.h"
+#include "store/verify_queue.h"
 
 namespace hearth::store {
 
@@ -30,9 +34,6 @@ class GrowingBlobOwner {
   virtual void DropWrong(GrowingBlob& blob, Status why) = 0;
   // It failed; keeps its pieces and lets go of it.
   virtual void ReleaseFailed(GrowingBlob& blob) = 0;
-  // A task on the pool begins and ends; the owner outlives it.
-  virtual void TaskBegins() = 0;
-  virtual void TaskEnds() = 0;
 };
 
 class GrowingBlob final : public Blob, public std::enable_shared_from_this<GrowingBlob> {
@@ -43,7 +44,7 @@ class GrowingBlob final : public Blob, public std::enable_shared_from_this<Growi
     Fd file;  // read and write, of full size
     GrowingBlobOwner& owner;
     Disk& disk;
-    ThreadPool& pool;
+    VerifyQueue& verify;  // joined before this goes
   };
   explicit GrowingBlob(Options options);
 
@@ -54,12 +55,14 @@ class GrowingBlob final : public Blob, public std::enable_shared_from_this<Growi
   std::shared_ptr<const Fd> file() const override;
   uint64_t Available(uint64_t offset_bytes) const override;
   uint64_t PresentBytes() const override;
+  std::optional<uint64_t> WantedOffset() const override;
   Result<size_t> Read(uint64_t offset_bytes, std::span<char> out, std::stop_token stop,
                       Deadline deadline) override;
   Status WaitComplete(std::stop_token stop, Deadline deadline) override;
   void WhenAvailable(uint64_t offset_bytes, std::function<void()> wake) override;
   uint64_t FirstMissing() const override;
   Status Write(uint64_t offset_bytes, std::span<const char> data) override;
+  bool MayWrite(std::function<void()> resume) override;
   void Fail(Status why) override;
 
   // --- for its store ---
@@ -82,9 +85,12 @@ class GrowingBlob final : public Blob, public std::enable_shared_from_this<Growi
   // How many bytes of the first piece of `data` are done with. Takes the range when `length` > 0.
   Result<Pieces::Range> TakeRange(uint64_t offset_bytes, uint64_t size_bytes);
   Status WaitUntil(uint64_t offset_bytes, std::stop_token stop, Deadline deadline);
+  Status WaitLocked(uint64_t offset_bytes, const std::stop_token& stop, Deadline deadline)
+      REQUIRES(mutex_);
   bool Reached(uint64_t offset_bytes) const REQUIRES(mutex_);
   void Finish(State state, Status failure, std::shared_ptr<const Fd> file);
   void MaybeTend();
+  void ResumeWriters();
   void Tend();
   Status HashSome(uint64_t until_bytes);
   Status SyncAndKeep();
@@ -95,7 +101,7 @@ class GrowingBlob final : public Blob, public std::enable_shared_from_this<Growi
   const uint64_t piece_size_bytes_;
   GrowingBlobOwner& owner_;
   Disk& disk_;
-  ThreadPool& pool_;
+  VerifyQueue& verify_;
 
   mutable Mutex mutex_;
   CondVar changed_;
@@ -104,12 +110,15 @@ class GrowingBlob final : public Blob, public std::enable_shared_from_this<Growi
   Status failure_ GUARDED_BY(mutex_);
   bool committing_ GUARDED_BY(mutex_) = false;
   bool tending_ GUARDED_BY(mutex_) = false;
+  bool pool_full_ GUARDED_BY(mutex_) = false;  // the task that tends it waits for the spare thread
+  Wakes paused_writers_ GUARDED_BY(mutex_);
   bool sync_failed_ GUARDED_BY(mutex_) = false;
   int writes_under_way_ GUARDED_BY(mutex_) = 0;
   uint64_t unsynced_bytes_ GUARDED_BY(mutex_) = 0;
   uint64_t hashed_bytes_ GUARDED_BY(mutex_) = 0;
   std::shared_ptr<const Fd> file_ GUARDED_BY(mutex_);
   std::multimap<uint64_t, std::function<void()>> waiters_ GUARDED_BY(mutex_);  // by offset
+  std::multiset<uint64_t> blocked_ GUARDED_BY(mutex_);  // offsets that threads wait for
 
   Sha256 hash_;  // of the one task that tends it
 };

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "store/blob_store_for_test.h"
+#include "store/blocking.h"
 #include "store/pieces.h"
 
 namespace hearth::store {
@@ -230,6 +231,85 @@ TEST_F(GrowingBlobTest, WhenAvailableWakesOnceAndHoldsNoLock) {
   blob->WhenAvailable(0, [&] { ++now; });
   EXPECT_EQ(now, 1);
   EXPECT_EQ(first, 1);
+}
+
+TEST_F(GrowingBlobTest, FullPoolNeitherEndsTheVerificationNorMakesItTheWriters) {
+  const std::string bytes = RandomBytes(4 << 20, 11);
+  const Scratch scratch;
+  const auto kv = kv::MakeMemoryKv();
+  FullPool full;
+  GatedDisk disk;
+  disk.Open();
+  const auto store = std::move(
+      *BlobStore::Open({.root = scratch.path(), .kv = *kv, .cpu_pool = full.pool(), .disk = disk}));
+  const auto blob = store->Grow(Digest::Of(bytes), bytes.size())->blob;
+  ASSERT_TRUE(blob->Write(0, bytes).ok());
+  EXPECT_TRUE(blob->WaitComplete({}, Soon()).ok()) << "although the pool is still full";
+  EXPECT_NE(disk.synced_by(), std::thread::id());
+  EXPECT_NE(disk.synced_by(), std::this_thread::get_id());
+}
+
+TEST_F(GrowingBlobTest, WriterPausesWhileTheSpareThreadIsElsewhere) {
+  const std::string first = RandomBytes(2 << 20, 12), bytes = RandomBytes(4 << 20, 13);
+  const Scratch scratch;
+  const auto kv = kv::MakeMemoryKv();
+  FullPool full;
+  GatedDisk disk;
+  const auto store = std::move(
+      *BlobStore::Open({.root = scratch.path(), .kv = *kv, .cpu_pool = full.pool(), .disk = disk}));
+  const auto elsewhere = store->Grow(Digest::Of(first), first.size())->blob;
+  ASSERT_TRUE(elsewhere->Write(0, first).ok());
+  const auto blob = store->Grow(Digest::Of(bytes), bytes.size())->blob;
+  EXPECT_TRUE(blob->MayWrite([] { ADD_FAILURE() << "nobody waits"; }));
+  ASSERT_TRUE(blob->Write(0, std::string_view(bytes).substr(0, 2 << 20)).ok());
+  std::promise<void> resumed;
+  EXPECT_FALSE(blob->MayWrite([&] { resumed.set_value(); }));
+  // Who cannot pause may go on.
+  ASSERT_TRUE(blob->Write(2 << 20, std::string_view(bytes).substr(2 << 20)).ok());
+  disk.Open();
+  ASSERT_EQ(resumed.get_future().wait_for(seconds(20)), std::future_status::ready);
+  EXPECT_TRUE(blob->WaitComplete({}, Soon()).ok());
+  EXPECT_TRUE(elsewhere->WaitComplete({}, Soon()).ok());
+}
+
+TEST_F(GrowingBlobTest, PausedWriterIsWokenWhenItsBlobFails) {
+  const std::string first = RandomBytes(2 << 20, 14), bytes = RandomBytes(4 << 20, 15);
+  const Scratch scratch;
+  const auto kv = kv::MakeMemoryKv();
+  FullPool full;
+  GatedDisk disk;
+  const auto store = std::move(
+      *BlobStore::Open({.root = scratch.path(), .kv = *kv, .cpu_pool = full.pool(), .disk = disk}));
+  const auto elsewhere = store->Grow(Digest::Of(first), first.size())->blob;
+  ASSERT_TRUE(elsewhere->Write(0, first).ok());
+  const auto blob = store->Grow(Digest::Of(bytes), bytes.size())->blob;
+  ASSERT_TRUE(blob->Write(0, std::string_view(bytes).substr(0, 2 << 20)).ok());
+  std::atomic<int> resumed = 0;
+  EXPECT_FALSE(blob->MayWrite([&] { ++resumed; }));
+  auto failing = std::async(std::launch::async, [&] { blob->Fail(Cancelled("not wanted")); });
+  while (resumed == 0) std::this_thread::yield();
+  disk.Open();
+  failing.get();
+  EXPECT_EQ(resumed, 1);
+}
+
+TEST_F(GrowingBlobTest, TellsWhichByteIsWaitedForFirst) {
+  const std::string bytes = RandomBytes(3 * kMinPieceSizeBytes, 5);
+  const auto blob = Grow(bytes);
+  EXPECT_EQ(blob->WantedOffset(), std::nullopt);
+  blob->WhenAvailable(bytes.size(), [] {});
+  EXPECT_EQ(blob->WantedOffset(), std::nullopt) << "the end is no byte";
+  blob->WhenAvailable(500'000, [] {});
+  EXPECT_EQ(blob->WantedOffset(), 500'000u);
+  std::string out(10, '\0');
+  std::thread reader([&] { (void)blob->Read(300'000, out, {}, Soon()); });
+  while (blob->WantedOffset() != 300'000u) std::this_thread::yield();
+  const std::string_view all = bytes;
+  ASSERT_TRUE(blob->Write(262'144, all.substr(262'144, 262'144)).ok());
+  reader.join();
+  EXPECT_EQ(blob->WantedOffset(), std::nullopt);
+  ASSERT_TRUE(blob->Write(0, bytes).ok());
+  EXPECT_TRUE(blob->WaitComplete({}, Soon()).ok());
 }
 
 }  // namespace

@@ -36,6 +36,8 @@ class Ingest {
   virtual IngestInfo Info() const = 0;
   // Sha256 of the bytes so far. May rehash the file once after a restart.
   virtual Result<Digest> CurrentDigest() = 0;
+  // Whether CurrentDigest() costs nothing now.
+  virtual bool KnowsDigest() const = 0;
   // A descriptor of the file as it is now, for reading what was appended while more arrives. It
   // stays good after Commit(), and shows the old bytes after Truncate().
   virtual Result<Fd> OpenForReading() const = 0;

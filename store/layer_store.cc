@@ -25,7 +25,16 @@ Status DiskSnapshotStore::CommitLayer(const LayerInfo& layer) {
     const Status there = index_.FindLayer(layer.chain).status();
     if (there.code() == StatusCode::kNotFound) {
       LayerInfo made = layer;
-      if (made.created == WallTime()) made.created = options_.clock.WallNow();
+      made.last_used = options_.clock.WallNow();
+      if (made.created == WallTime()) made.created = made.last_used;
+      if (made.parent_chain) {
+        const Status below = index_.FindLayer(*made.parent_chain).status();
+        if (below.code() == StatusCode::kNotFound) {
+          return FailedPrecondition("the layer below, " + made.parent_chain->ToString() +
+                                    ", is gone");
+        }
+        TRY_STATUS(below);
+      }
       kv::Batch batch;
       index_.Put(batch, made);
       // Aliases whose layer was lost have one again.
@@ -50,15 +59,16 @@ Status DiskSnapshotStore::CommitLayer(const LayerInfo& layer) {
 void DiskSnapshotStore::AbandonLayer(uint64_t directory) {
   {
     MutexLock lock(mutex_);
-    if (!unfinished_.contains(directory)) return;
+    if (unfinished_.erase(directory) == 0) return;
+    going_.insert(directory);
   }
-  const Status removed = directories_.Remove(directory, {});
+  const Status removed = RemoveTreeOf(directory, {});
   if (!removed.ok()) {
     LOG_WARNING("abandoned layer not removed; the next start does it",
                 {{"directory", directory}, {"error", removed}});
   }
   MutexLock lock(mutex_);
-  unfinished_.erase(directory);
+  going_.erase(directory);
 }
 
 Result<LayerInfo> DiskSnapshotStore::FindLayer(const Digest& chain) const {
@@ -87,16 +97,45 @@ Status DiskSnapshotStore::PreheatLayer(const Digest& chain, std::optional<WallTi
   MutexLock lock(mutex_);
   LayerInfo layer = TRY(index_.FindLayer(chain));
   layer.preheated = true;
+  layer.last_used = options_.clock.WallNow();
   if (pinned_until) layer.pinned_until = std::max(layer.pinned_until, *pinned_until);
   kv::Batch batch;
   index_.Put(batch, layer);
   return index_.Apply(batch);
 }
 
+Result<bool> DiskSnapshotStore::DropPreheatOfLayer(const Digest& chain) {
+  MutexLock lock(mutex_);
+  LayerInfo layer = TRY(index_.FindLayer(chain));
+  layer.preheated = false;
+  layer.pinned_until = WallTime();
+  const bool used = LayerInUse(layer);
+  kv::Batch batch;
+  if (used) {
+    index_.Put(batch, layer);
+  } else {
+    index_.RemoveLayer(batch, chain.ToString());
+  }
+  TRY_STATUS(index_.Apply(batch));
+  if (!used) ForgetLayer(layer);
+  return !used;
+}
+
 Status DiskSnapshotStore::MarkDurable(const Digest& chain) {
   MutexLock lock(mutex_);
   LayerInfo layer = TRY(index_.FindLayer(chain));
   layer.durable = true;
+  kv::Batch batch;
+  index_.Put(batch, layer);
+  return index_.Apply(batch);
+}
+
+Status DiskSnapshotStore::TouchLayer(const Digest& chain) {
+  MutexLock lock(mutex_);
+  LayerInfo layer = TRY(index_.FindLayer(chain));
+  const WallTime now = options_.clock.WallNow();
+  if (UsedSince(layer.last_used, now - kUseGranularity, now)) return OkStatus();
+  layer.last_used = now;
   kv::Batch batch;
   index_.Put(batch, layer);
   return index_.Apply(batch);
@@ -116,8 +155,21 @@ void DiskSnapshotStore::ForgetLayer(const LayerInfo& layer) {
 }
 
 Status DiskSnapshotStore::RemoveLayer(const Digest& chain) {
+  return RemoveLayerUnless(chain, [](const LayerInfo& /*layer*/) { return OkStatus(); });
+}
+
+Status DiskSnapshotStore::EvictLayer(const Digest& chain, WallTime unused_since) {
+  return RemoveLayerUnless(chain, [&](const LayerInfo& layer) {
+    if (!UsedSince(layer.last_used, unused_since, options_.clock.WallNow())) return OkStatus();
+    return FailedPrecondition("layer " + chain.ToString() + " was used lately");
+  });
+}
+
+Status DiskSnapshotStore::RemoveLayerUnless(const Digest& chain,
+                                            const std::function<Status(const LayerInfo&)>& refuse) {
   MutexLock lock(mutex_);
   const LayerInfo layer = TRY(index_.FindLayer(chain));
+  TRY_STATUS(refuse(layer));
   if (LayerInUse(layer)) {
     return FailedPrecondition("layer " + chain.ToString() +
                               " is in use: a snapshot or another layer needs it");
@@ -139,7 +191,12 @@ Status DiskSnapshotStore::DropUnwanted(const SnapshotInfo& info, kv::Batch& batc
     const auto found = index_.FindLayer(*next);
     if (found.status().code() == StatusCode::kNotFound) return OkStatus();
     const LayerInfo layer = TRY(found);
-    if (layer.preheated || layer.pinned_until > now) return OkStatus();
+    if (layer.preheated || layer.pinned_until > now) {
+      LayerInfo kept = layer;
+      kept.last_used = now;  // containerd had it until now
+      index_.Put(batch, kept);
+      return OkStatus();
+    }
     // Of what lies on it only the one just dropped may be left.
     const auto above = layers_on_.find(layer.chain);
     const size_t others = above == layers_on_.end() ? 0 : above->second.size();
@@ -175,7 +232,7 @@ Status DiskSnapshotStore::CheckFits(const LayerInfo& layer,
 
 Result<SnapshotInfo> DiskSnapshotStore::Alias(const Digest& chain, const std::string& parent) {
   MutexLock lock(mutex_);
-  const LayerInfo layer = TRY(index_.FindLayer(chain));
+  LayerInfo layer = TRY(index_.FindLayer(chain));
   TRY_STATUS(CheckFits(layer, TRY(FindParent(parent))));
   if (const auto aliases = aliases_.find(chain); aliases != aliases_.end()) {
     for (const auto& name : aliases->second) {
@@ -196,9 +253,9 @@ Result<SnapshotInfo> DiskSnapshotStore::Alias(const Digest& chain, const std::st
   record.info.directory = layer.directory;
   record.info.chain = chain;
   kv::Batch batch;
-  index_.Put(batch, record);
-  TRY_STATUS(index_.Apply(batch));
-  Link(record.info);
+  layer.last_used = record.info.created;
+  index_.Put(batch, layer);
+  TRY_STATUS(Add(record, batch));
   return record.info;
 }
 

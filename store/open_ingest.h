@@ -51,6 +51,7 @@ class OpenIngest final : public Ingest {
 
   IngestInfo Info() const override;
   Result<Digest> CurrentDigest() override;
+  bool KnowsDigest() const override { return hash_.has_value(); }
   Result<Fd> OpenForReading() const override;
   void SetTotal(uint64_t total_bytes) override;
   void SetExpected(std::string expected) override;

@@ -5,8 +5,6 @@
 
 #include <cerrno>
 #include <charconv>
-#include <condition_variable>
-#include <mutex>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -21,9 +19,6 @@ constexpr uint32_t kRootMode = 0711;
 constexpr uint32_t kDirectoryMode = 0700;
 constexpr uint32_t kFsMode = 0755;
 constexpr uint32_t kWorkMode = 0711;
-// About 50,000 removals a second at most.
-constexpr int kRemovalsPerTurn = 500;
-constexpr std::chrono::milliseconds kPause{10};
 
 // Whatever the process's umask is.
 Status MakeWithMode(Disk& disk, const std::filesystem::path& path, uint32_t mode) {
@@ -32,32 +27,41 @@ Status MakeWithMode(Disk& disk, const std::filesystem::path& path, uint32_t mode
   return OkStatus();
 }
 
-void Pause(const std::stop_token& stop) {
-  std::mutex mutex;
-  std::condition_variable_any wake;
-  std::unique_lock lock(mutex);
-  (void)wake.wait_for(lock, stop, kPause, [] { return false; });
-}
+// One tree. Symbolic links are not followed.
+struct Removal {
+  Disk& disk;
+  const std::stop_token& stop;
+  const std::function<void(const std::stop_token&)>& pause;
+  int removed = 0;
 
-// Children before parents; symbolic links are not followed.
-Status RemoveSlowly(const std::filesystem::path& path, const std::stop_token& stop, int& removed) {
-  std::error_code error;
-  const auto type = std::filesystem::symlink_status(path, error).type();
-  if (type == std::filesystem::file_type::not_found) return OkStatus();
-  if (type == std::filesystem::file_type::directory) {
+  Status Remove(const std::filesystem::path& path) {
+    std::error_code error;
+    const auto type = std::filesystem::symlink_status(path, error).type();
+    if (type == std::filesystem::file_type::not_found) return OkStatus();
+    const bool directory = type == std::filesystem::file_type::directory;
+    if (directory) TRY_STATUS(RemoveChildren(path));
+    Status gone = disk.Remove(path);
+    if (!gone.ok() && directory) {
+      // A list read while its names went may have left some out.
+      TRY_STATUS(RemoveChildren(path));
+      gone = disk.Remove(path);
+    }
+    TRY_STATUS(gone);
+    if (++removed % kRemovalsPerTurn == 0) pause(stop);
+    if (stop.stop_requested()) return Cancelled("removal of " + path.string());
+    return OkStatus();
+  }
+
+  Status RemoveChildren(const std::filesystem::path& path) {
+    std::error_code error;
     std::filesystem::directory_iterator it(path, error);
     for (; !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
-      TRY_STATUS(RemoveSlowly(it->path(), stop, removed));
+      TRY_STATUS(Remove(it->path()));
     }
     if (error) return ErrnoStatus(error.value(), "list " + path.string());
+    return OkStatus();
   }
-  if (::remove(path.c_str()) < 0 && errno != ENOENT) {
-    return ErrnoStatus(errno, "remove " + path.string());
-  }
-  if (++removed % kRemovalsPerTurn == 0) Pause(stop);
-  if (stop.stop_requested()) return Cancelled("removal of " + path.string());
-  return OkStatus();
-}
+};
 
 }  // namespace
 
@@ -125,12 +129,12 @@ Result<SnapshotUsage> SnapshotDirectories::Measure(uint64_t directory) const {
   return usage;
 }
 
-Status SnapshotDirectories::Remove(uint64_t directory, const std::stop_token& stop) const {
-  int removed = 0;
-  const Status status = RemoveSlowly(PathOf(directory), stop, removed);
-  if (status.ok() || status.code() == StatusCode::kCancelled) return status;
+Status SnapshotDirectories::Remove(uint64_t directory, const std::stop_token& stop,
+                                   const std::function<void(const std::stop_token&)>& pause) const {
+  Removal removal{*disk_, stop, pause};
+  const Status status = removal.Remove(PathOf(directory));
   // A tree deeper than a path may be long goes only step by step.
-  return RemoveTree(PathOf(directory));
+  return status.code() == StatusCode::kInvalidArgument ? RemoveTree(PathOf(directory)) : status;
 }
 
 Status SnapshotDirectories::Walk(

@@ -25,8 +25,10 @@ class SnapshotDirectories {
   Result<bool> Exists(uint64_t directory) const;
   // Disk blocks and inodes of `fs`; a file with several names counts once.
   Result<SnapshotUsage> Measure(uint64_t directory) const;
-  // Removes the tree, with pauses, so that others get at the disk. kCancelled: some is left.
-  Status Remove(uint64_t directory, const std::stop_token& stop) const;
+  // Removes the tree; calls `pause` after each kRemovalsPerTurn files, so that others get at the
+  // disk. kCancelled: some is left.
+  Status Remove(uint64_t directory, const std::stop_token& stop,
+                const std::function<void(const std::stop_token&)>& pause) const;
   // `number` is none where the name is not one of ours.
   Status Walk(const std::function<void(const std::filesystem::path& path,
                                        std::optional<uint64_t> number)>& visit) const;

@@ -1,5 +1,6 @@
 #include "store/snapshot_index.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "store/record.pb.h"
@@ -53,6 +54,7 @@ Result<LayerInfo> DecodeLayer(const std::string& key, std::string_view value) {
   layer.durable = stored.durable();
   layer.boot_id = stored.boot_id();
   layer.created = FromUnixNanos(stored.created_ns());
+  layer.last_used = std::max(layer.created, FromUnixNanos(stored.last_used_ns()));
   return layer;
 }
 
@@ -126,6 +128,7 @@ void SnapshotIndex::Put(kv::Batch& batch, const LayerInfo& layer) {
   stored.set_durable(layer.durable);
   stored.set_boot_id(layer.boot_id);
   stored.set_created_ns(ToUnixNanos(layer.created));
+  stored.set_last_used_ns(ToUnixNanos(layer.last_used));
   batch.Put(Family::kLayers, layer.chain.ToString(), stored.SerializeAsString());
 }
 

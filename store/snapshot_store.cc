@@ -54,6 +54,17 @@ DiskSnapshotStore::DiskSnapshotStore(const Options& options, SnapshotDirectories
 
 // --- who lies on what ---
 
+Status DiskSnapshotStore::Add(const SnapshotRecord& record, kv::Batch& batch) {
+  index_.Put(batch, record);
+  const Status put = index_.Apply(batch);
+  if (put.ok()) {
+    Link(record.info);
+  } else if (!record.info.chain) {
+    doomed_.push_back(record.info.directory);
+  }
+  return put;
+}
+
 void DiskSnapshotStore::Link(const SnapshotInfo& info) {
   children_[info.parent].insert(info.name);
   if (info.chain) aliases_[*info.chain].insert(info.name);
@@ -87,7 +98,8 @@ Result<std::optional<SnapshotInfo>> DiskSnapshotStore::FindParent(const std::str
   if (parent.empty()) return std::optional<SnapshotInfo>();
   auto found = index_.FindSnapshot(parent);
   if (found.status().code() == StatusCode::kNotFound) {
-    return NotFound("parent snapshot " + parent + " does not exist");
+    return NotFound("parent snapshot " + parent +
+                    " does not exist (if the store was lost: hearth repair)");
   }
   const SnapshotInfo info = TRY(std::move(found)).info;
   if (info.kind != SnapshotKind::kCommitted) {
@@ -122,13 +134,7 @@ Result<SnapshotInfo> DiskSnapshotStore::Create(SnapshotKind kind, const std::str
   record.info.directory = TRY(NextNumber());
   TRY_STATUS(directories_.Make(record.info.directory, below ? below->directory : 0));
   kv::Batch batch;
-  index_.Put(batch, record);
-  const Status put = index_.Apply(batch);
-  if (!put.ok()) {
-    doomed_.push_back(record.info.directory);
-    return put;
-  }
-  Link(record.info);
+  TRY_STATUS(Add(record, batch));
   return record.info;
 }
 
@@ -233,16 +239,27 @@ Status DiskSnapshotStore::Cleanup(std::stop_token stop) {
       if (doomed_.empty()) return OkStatus();
       directory = doomed_.front();
       doomed_.pop_front();
-      unfinished_.insert(directory);
+      going_.insert(directory);
     }
-    const Status removed = directories_.Remove(directory, stop);
+    const Status removed = RemoveTreeOf(directory, stop);
     MutexLock lock(mutex_);
-    unfinished_.erase(directory);
+    going_.erase(directory);
     if (removed.ok()) continue;
     doomed_.push_back(directory);
     return removed;
   }
   return Cancelled("the cleanup of removed snapshots");
+}
+
+Status DiskSnapshotStore::RemoveTreeOf(uint64_t directory, const std::stop_token& stop) {
+  return directories_.Remove(directory, stop, [this](const std::stop_token& stopping) {
+    bool unpacking = false;
+    {
+      MutexLock lock(mutex_);
+      unpacking = !unfinished_.empty();
+    }
+    options_.pause(unpacking ? kRemovalPauseBesideUnpacks : kRemovalPause, stopping);
+  });
 }
 
 Result<std::vector<std::filesystem::path>> DiskSnapshotStore::Lowers(

@@ -7,6 +7,7 @@
 // on disk (power loss may take the latest ones back as a whole).
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -21,6 +22,8 @@
 #include "base/status.h"
 #include "kv/kv.h"
 #include "store/disk.h"
+#include "store/last_use.h"
+#include "store/pause.h"
 
 namespace hearth::store {
 
@@ -54,12 +57,19 @@ struct LayerInfo {
   bool durable = false;   // files known to be on disk
   std::string boot_id;    // boot in which it was made
   WallTime created;
+  WallTime last_used;  // made, aliased, preheated or built upon; within kUseGranularity
 };
 
 struct SnapshotUsage {
   uint64_t size_bytes = 0;
   uint64_t inodes = 0;
 };
+
+// Files are removed in turns with pauses between: 50,000 a second at most, 5,000 while a layer is
+// being unpacked.
+inline constexpr int kRemovalsPerTurn = 500;
+inline constexpr std::chrono::milliseconds kRemovalPause{10};
+inline constexpr std::chrono::milliseconds kRemovalPauseBesideUnpacks{100};
 
 class SnapshotStore {
  public:
@@ -68,8 +78,10 @@ class SnapshotStore {
     kv::Kv& kv;
     const Clock& clock = RealClock();
     Disk& disk = RealDisk();
+    Pause pause = PauseFor;
   };
-  // Sweeps directories without a record (also half-made layers) and records without a directory.
+  // Sweeps records without a directory; directories without a record (also half-made layers) go at
+  // the next Cleanup().
   static Result<std::unique_ptr<SnapshotStore>> Open(Options options);
   virtual ~SnapshotStore() = default;
 
@@ -105,9 +117,10 @@ class SnapshotStore {
                                          const std::string& ns_prefix) const = 0;
 
   // --- layers ---
-  // A fresh directory with an empty `fs` to unpack into. It is swept at a restart unless committed.
+  // A fresh directory with an empty `fs` to unpack into. After a restart it goes unless committed.
   virtual Result<uint64_t> BeginLayer() = 0;
-  // kAlreadyExists when the chain is there already (the directory is dropped).
+  // kAlreadyExists when the chain is there already (the directory is dropped); kFailedPrecondition
+  // when its parent is gone.
   virtual Status CommitLayer(const LayerInfo& layer) = 0;
   virtual void AbandonLayer(uint64_t directory) = 0;
   virtual Result<LayerInfo> FindLayer(const Digest& chain) const = 0;
@@ -115,13 +128,25 @@ class SnapshotStore {
   // `fs` directories of this layer and all below it, top first. kNotFound when one is missing.
   virtual Result<std::vector<std::filesystem::path>> LayerPaths(const Digest& chain) const = 0;
   virtual Status PreheatLayer(const Digest& chain, std::optional<WallTime> pinned_until) = 0;
+  // Takes the marks back; true: no snapshot or layer needs it, and it is gone. kNotFound.
+  virtual Result<bool> DropPreheatOfLayer(const Digest& chain) = 0;
   virtual Status MarkDurable(const Digest& chain) = 0;
+  // Somebody builds on the layer now, or asks for it. kNotFound.
+  virtual Status TouchLayer(const Digest& chain) = 0;
+  // RemoveLayer() of one that was not used since `unused_since`; else kFailedPrecondition.
+  virtual Status EvictLayer(const Digest& chain, WallTime unused_since) = 0;
   // Removes the layer; kFailedPrecondition while a snapshot is an alias of it or a layer lies on
   // it.
   virtual Status RemoveLayer(const Digest& chain) = 0;
   // The committed snapshot of that layer on `parent` (made when there is none), with label
   // snapshot.ref. kNotFound: layer; kFailedPrecondition: `parent` is known to be another chain.
   virtual Result<SnapshotInfo> Alias(const Digest& chain, const std::string& parent) = 0;
+
+  // A snapshot that containerd has on record and we lost, with the name, parent, kind, labels and
+  // times of `info`. With a chain it becomes an alias of that layer, else it gets an empty
+  // directory. kAlreadyExists: name; kNotFound: parent or layer; kFailedPrecondition: the parent is
+  // known to be another chain, or has no files; kInvalidArgument: committed without a chain.
+  virtual Status Restore(const SnapshotInfo& info) = 0;
 
   // For a containerd that started anew: aliases go, other snapshots are renamed to
   // "stale/<n>/<old name>", so that its key numbers cannot collide; layers stay.

@@ -25,7 +25,11 @@ class SnapshotStoreTest : public testing::Test {
   void Reopen() {
     store_.reset();
     auto opened = SnapshotStore::Open(
-        {.root = scratch_.path(), .kv = faulty_kv_, .clock = clock_, .disk = disk_});
+        {.root = scratch_.path(),
+         .kv = faulty_kv_,
+         .clock = clock_,
+         .disk = disk_,
+         .pause = [this](auto time, const std::stop_token&) { pauses_.push_back(time); }});
     ASSERT_TRUE(opened.ok()) << opened.status();
     store_ = std::move(*opened);
   }
@@ -85,6 +89,7 @@ class SnapshotStoreTest : public testing::Test {
   FaultyDisk disk_{fault_};
   std::unique_ptr<kv::Kv> kv_ = kv::MakeMemoryKv();
   FaultyKv faulty_kv_{*kv_, fault_};
+  std::vector<std::chrono::milliseconds> pauses_;
   std::unique_ptr<SnapshotStore> store_;
 };
 
@@ -159,7 +164,35 @@ TEST_F(SnapshotStoreTest, CleanupCanBeStopped) {
   EXPECT_EQ(store_->Cleanup(stop.get_token()).code(), StatusCode::kCancelled);
   EXPECT_EQ(Directories(), 1u);
   Reopen();
+  ASSERT_TRUE(store_->Cleanup({}).ok());
   EXPECT_EQ(Directories(), 0u);
+}
+
+TEST_F(SnapshotStoreTest, AStartDoesNotWaitForTheRemovalOfATree) {
+  const SnapshotInfo info = Committed("large");
+  for (int i = 0; i < 3; ++i) std::ofstream(store_->FsPath(info.directory) / std::to_string(i));
+  ASSERT_TRUE(store_->Remove("large").ok());
+  Reopen();
+  EXPECT_TRUE(std::filesystem::exists(store_->FsPath(info.directory) / "0"));
+  EXPECT_THAT(Problems(), IsEmpty());
+  ASSERT_TRUE(store_->Cleanup({}).ok());
+  EXPECT_EQ(Directories(), 0u);
+}
+
+TEST_F(SnapshotStoreTest, TheRemovalOfALargeTreePausesAndLongerWhileALayerIsUnpacked) {
+  for (const bool unpacking : {false, true}) {
+    const SnapshotInfo info = Committed("large");
+    for (int i = 0; i < 3 * kRemovalsPerTurn; ++i) {
+      std::ofstream(store_->FsPath(info.directory) / std::to_string(i));
+    }
+    ASSERT_TRUE(store_->Remove("large").ok());
+    pauses_.clear();
+    const auto begun = unpacking ? *store_->BeginLayer() : 0;
+    ASSERT_TRUE(store_->Cleanup({}).ok());
+    const auto pause = unpacking ? kRemovalPauseBesideUnpacks : kRemovalPause;
+    EXPECT_THAT(pauses_, ElementsAre(pause, pause, pause));
+    if (unpacking) store_->AbandonLayer(begun);
+  }
 }
 
 TEST_F(SnapshotStoreTest, LabelsAreChangedOrReplaced) {
@@ -268,6 +301,26 @@ TEST_F(SnapshotStoreTest, ALayerStaysWhileAnotherOneOrAnotherAliasNeedsIt) {
   EXPECT_THAT(Problems(), IsEmpty());
 }
 
+TEST_F(SnapshotStoreTest, ALayerWhosePreheatIsTakenBackStaysWhileItIsNeeded) {
+  Layer("low");
+  Layer("high", "low");
+  for (const char* name : {"low", "high"}) {
+    ASSERT_TRUE(store_->PreheatLayer(Id(name), clock_.WallNow() + hours(1)).ok());
+  }
+  EXPECT_EQ(store_->DropPreheatOfLayer(Id("absent")).status().code(), StatusCode::kNotFound);
+  EXPECT_FALSE(store_->DropPreheatOfLayer(Id("low")).value()) << "high lies on it";
+  EXPECT_FALSE(store_->FindLayer(Id("low"))->preheated);
+  const auto low = store_->Alias(Id("low"), "");
+  EXPECT_TRUE(store_->DropPreheatOfLayer(Id("high")).value());
+  EXPECT_FALSE(HasLayer("high"));
+  EXPECT_FALSE(store_->DropPreheatOfLayer(Id("low")).value()) << "a snapshot is one of it";
+  ASSERT_TRUE(store_->Remove(low->name).ok());
+  EXPECT_FALSE(HasLayer("low"));
+  ASSERT_TRUE(store_->Cleanup({}).ok());
+  EXPECT_EQ(Directories(), 0u);
+  EXPECT_THAT(Problems(), IsEmpty());
+}
+
 TEST_F(SnapshotStoreTest, PreheatedAndPinnedLayersStay) {
   Layer("warm");
   Layer("pinned");
@@ -318,6 +371,7 @@ TEST_F(SnapshotStoreTest, HalfMadeLayersAreSwept) {
   twin.chain = Id("two");
   EXPECT_EQ(store_->CommitLayer(twin).code(), StatusCode::kInvalidArgument) << "it is gone";
   Reopen();
+  ASSERT_TRUE(store_->Cleanup({}).ok());
   EXPECT_FALSE(std::filesystem::exists(store_->FsPath(*begun)));
   EXPECT_EQ(Directories(), 1u);
   EXPECT_GT(*store_->BeginLayer(), twin.directory) << "numbers do not come back";
@@ -341,6 +395,7 @@ TEST_F(SnapshotStoreTest, OpenSweepsWhatDoesNotAgree) {
   EXPECT_EQ(Names(), (std::vector<std::string>{"good snapshot", alias->name}));
   EXPECT_TRUE(HasLayer("good"));
   EXPECT_FALSE(HasLayer("lost"));
+  ASSERT_TRUE(store_->Cleanup({}).ok());
   EXPECT_EQ(Directories(), 2u);
   EXPECT_EQ(Problems().size(), 1u) << "the alias waits for its layer";
   EXPECT_EQ(CreateCode("c", alias->name), StatusCode::kFailedPrecondition);

@@ -21,15 +21,20 @@ Status DiskSnapshotStore::Sweep() {
   TRY_STATUS(SweepSnapshots(owners, batch));
   TRY_STATUS(index_.Apply(batch, kv::Sync::kYes));
   next_number_ = TRY(index_.FirstFreeNumber());
-  std::vector<std::filesystem::path> orphans;
+  std::vector<std::filesystem::path> strays;
   TRY_STATUS(directories_.Walk([&](const std::filesystem::path& path,
                                    std::optional<uint64_t> number) NO_THREAD_SAFETY_ANALYSIS {
     if (number) next_number_ = std::max(next_number_, *number + 1);
-    if (!number || !owners.directories.contains(*number)) orphans.push_back(path);
+    if (!number) {
+      strays.push_back(path);
+    } else if (!owners.directories.contains(*number)) {
+      LOG_INFO("directory without a record goes", {{"path", path.string()}});
+      doomed_.push_back(*number);  // it may be large: the start does not wait for it
+    }
   }));
   reserved_numbers_ = next_number_;
-  for (const auto& path : orphans) {
-    LOG_INFO("directory without a record removed", {{"path", path.string()}});
+  for (const auto& path : strays) {
+    LOG_INFO("file without a record removed", {{"path", path.string()}});
     TRY_STATUS(RemoveTree(path));
   }
   return OkStatus();
@@ -204,6 +209,7 @@ Status DiskSnapshotStore::Verify(const std::function<void(const std::string&)>& 
   }));
   std::unordered_set<uint64_t> known(doomed_.begin(), doomed_.end());
   known.insert(unfinished_.begin(), unfinished_.end());
+  known.insert(going_.begin(), going_.end());
   return directories_.Walk([&](const std::filesystem::path& path, std::optional<uint64_t> number) {
     if (number && (owners.directories.contains(*number) || known.contains(*number))) return;
     problem(path.string() + ": no record says what it is");

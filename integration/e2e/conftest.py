@@ -29,7 +29,7 @@ def bed(request):
         yield testbed
         if getattr(request.node, "call_failed", False):
             for log in sorted(testbed.folder.rglob("*.log")):
-                if log.name in ("node.log", "containerd.log") and log.is_file():
+                if log.name in ("node.log", "manager.log", "containerd.log") and log.is_file():
                     print(f"---- {log.relative_to(testbed.folder)}")
                     print("\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:]))
 

@@ -1,58 +1,21 @@
 """hearth adopt: images that were pulled the stock way go on working when Hearth takes containerd's place."""
 
-import json
 import os
-import shlex
-from concurrent.futures import ThreadPoolExecutor
+import pathlib
+import signal
 
 import pytest
 
 from integration.testbed.process import wait_for
+from integration.testbed.stock import BUILT_IN, StockMachine
+
+VERSIONS = [pytest.param("1.6", marks=pytest.mark.slow), pytest.param("1.7", marks=pytest.mark.slow), "2.1"]
 
 
-class Stock:
-    """A machine with two images pulled the stock way; Hearth is installed and started, containerd not restarted."""
-
-    def __init__(self, bed, version, image):
-        self.registry = bed.registry(tls=True, host="registry.test")
-        self.machine = bed.machine(self.registry, version=version)
-        self.machine.write_node_config()
-        self.machine.start_containerd()
-        self.refs = []
-        for name in ("one", "two"):
-            image.push(self.registry, f"test/{name}:v1", bed.folder / f"layout-{name}")
-            self.refs.append(f"{self.registry.address}/test/{name}:v1")
-            self.machine.sh(f"ctr -n k8s.io i pull {self.refs[-1]}")
-        self.machine.sh("hearth install")
-        self.machine.start_node()
-
-    def adopt(self, *flags, check=True):
-        """containerd is stopped by the command, and started by us: it is our child, not systemd's."""
-        stop = f"kill {self.machine.containerd.pid}"
-        argv = ["hearth", "adopt", "--output", "json", "--restart", stop, *flags]
-        with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(self.machine.sh, shlex.join(argv), check)
-            before = self.machine.containerd
-            wait_for(lambda: running.done() or not before.running(), 120, "adopt to stop containerd")
-            if not before.running():
-                self.machine.start_containerd()
-            result = running.result()
-        return result.returncode, json.loads(result.stdout) if result.stdout else None
-
-    def check_image(self, ref):
-        out = self.machine.sh(f"ctr -n k8s.io i check --snapshotter hearth name=={ref}").stdout
-        return next((line for line in out.splitlines() if line.startswith(ref)), out)
-
-    def run(self, ref, snapshotter="hearth"):
-        return self.machine.sh(f"ctr -n k8s.io run --rm --snapshotter {snapshotter} {ref} probe /bin/echo hi").stdout
-
-
-@pytest.mark.parametrize(
-    "version", [pytest.param("1.6", marks=pytest.mark.slow), pytest.param("1.7", marks=pytest.mark.slow), "2.1"]
-)
+@pytest.mark.parametrize("version", VERSIONS)
 def test_images_pulled_before_run_from_hearth(bed, image, version):
-    stock = Stock(bed, version, image)
-    builtin = stock.machine.view.path("/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256")
+    stock = StockMachine(bed, version, image)
+    builtin = stock.machine.view.path(BUILT_IN)
     names = sorted(os.listdir(builtin))
     stock.registry.reset()
     code, report = stock.adopt()
@@ -75,12 +38,12 @@ def test_images_pulled_before_run_from_hearth(bed, image, version):
 
 
 def test_dry_run_takes_nothing_and_a_wrong_blob_is_named(bed, image):
-    stock = Stock(bed, "2.1", image)
+    stock = StockMachine(bed, "2.1", image)
     code, report = stock.adopt("--dry-run")
     assert code == 0 and report["blobs"] > 0 and not report["restarted"]
     code, again = stock.adopt("--dry-run")
     assert again["blobs"] == report["blobs"]
-    builtin = stock.machine.view.path("/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256")
+    builtin = stock.machine.view.path(BUILT_IN)
     victim = max(builtin.iterdir(), key=lambda file: file.stat().st_size)
     with open(victim, "r+b") as f:
         f.write(b"wrong")
@@ -88,3 +51,74 @@ def test_dry_run_takes_nothing_and_a_wrong_blob_is_named(bed, image):
     assert result.returncode == 1
     assert victim.name in result.stderr and "hash to" in result.stderr
     assert stock.machine.containerd.running()
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["has-pulled", "just-started"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_pull_between_the_last_copy_and_the_restart_loses_nothing(bed, image, version, restarted):
+    """It is refused. A containerd that began no ingest since its start may take the first one: then all of it is copied."""
+    stock = StockMachine(bed, version, image, restart=restarted)
+    machine, run_folder = stock.machine, stock.machine.view.path("/run")
+    late, _ = stock.new_image("late", seed=7)
+    running = "ctr -n k8s.io run -d --snapshotter overlayfs"
+    machine.sh(f"{running} {stock.refs[0]} stays /bin/sleep 1000")
+    pull = f"ctr -n k8s.io i pull {late} >/run/late.log 2>&1; echo $? >/run/late.code"
+    code, report = stock.adopt(first=pull)
+    assert code == 0 and report["restarted"] and report["failed"] == 0
+    said = (run_folder / "late.log").read_text()
+    refused = (run_folder / "late.code").read_text() != "0\n"
+    assert refused or restarted, said
+    if refused:
+        assert "/ingest" in said and "no such file or directory" in said, said
+        machine.sh(f"ctr -n k8s.io i pull {late}")
+    refs = [*stock.refs, late]
+    wait_for(lambda: stock.listed() >= set(refs), 30, "CRI to list every image")
+    builtin = machine.view.path(BUILT_IN)
+    for blob in builtin.iterdir():
+        blob.unlink()
+    for ref in refs:
+        assert " complete (" in stock.check_image(ref)
+        assert stock.run(ref) == "hi\n"
+    assert "stays" in machine.sh("ctr -n k8s.io task ls").stdout and "RUNNING" in machine.sh("ctr -n k8s.io task ls").stdout
+    machine.sh("ctr -n k8s.io task rm -f stays")  # and its shim
+    left = sorted(entry.name for entry in builtin.parent.parent.iterdir())
+    assert left == ["blobs", "ingest"], left
+    assert machine.sh("hearth store verify").returncode == 0
+
+
+def test_pulls_go_on_where_the_restart_fails_or_adopt_is_killed(bed, image):
+    stock = StockMachine(bed, "2.1", image)
+    machine = stock.machine
+    failed = machine.sh("hearth adopt --restart false", check=False)
+    assert failed.returncode == 1 and "restart containerd by hand" in failed.stderr, failed.stderr
+    other, _ = stock.new_image("other", seed=7)
+    machine.sh(f"ctr -n k8s.io i pull {other}")
+
+    # Ctrl-C while the last of it is under way, and a kill that nothing can be done about.
+    interrupted = machine.sh("hearth adopt --restart 'kill -INT $PPID; exec sleep 1'", check=False)
+    assert interrupted.returncode == 130 and "run it again" in interrupted.stderr, interrupted.stderr
+    machine.sh(f"ctr -n k8s.io i pull {stock.new_image('third', seed=8)[0]}")
+    killed = machine.sh("hearth adopt --restart 'kill -KILL $PPID'", check=False)
+    assert killed.returncode == -signal.SIGKILL
+    fourth, _ = stock.new_image("fourth", seed=9)
+    refused = machine.sh(f"ctr -n k8s.io i pull {fourth}", check=False)
+    assert "ingest" in refused.stderr, refused
+
+    code, report = stock.adopt()
+    assert code == 0 and report["restarted"] and report["failed"] == 0
+    machine.sh(f"ctr -n k8s.io i pull {fourth}")
+    for ref in (*stock.refs, other, fourth):
+        assert stock.run(ref) == "hi\n"
+    assert sorted(entry.name for entry in pathlib.Path(machine.view.path(BUILT_IN)).parent.parent.iterdir()) == ["blobs", "ingest"]
+
+
+def test_images_are_listed_also_where_containerd_was_restarted_too_early(bed, image):
+    """By hand, between install and adopt: it starts without a single blob."""
+    stock = StockMachine(bed, "2.1", image)
+    stock.machine.restart_containerd()
+    assert not stock.listed() & set(stock.refs)
+    code, report = stock.adopt()
+    assert code == 0 and not report["restarted"] and report["failed"] == 0
+    wait_for(lambda: stock.listed() >= set(stock.refs), 30, "CRI to list every image")
+    for ref in stock.refs:
+        assert stock.run(ref) == "hi\n"

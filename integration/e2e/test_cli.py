@@ -10,7 +10,7 @@ import pytest
 
 from integration.testbed.paths import HEARTH
 
-COMMANDS = ["node", "preheat", "get", "explain", "task-id", "doctor", "install", "uninstall", "store"]
+COMMANDS = ["node", "manager", "nodes", "tokens", "preheat", "get", "explain", "task-id", "doctor", "install", "uninstall", "store", "sim"]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -11,12 +12,15 @@ from integration.testbed.paths import HEARTH
 # What each command that stands alone is given, and those that need a node.
 ALONE = {
     ("task-id",): ["http://example.com/file"],
+    ("completion",): ["bash"],
+    ("man",): [],
     ("doctor",): ["--root-prefix", "{dir}"],
 }
 NEED_A_NODE = {
     ("preheat",): ["127.0.0.1:1/x:v1"],
     ("explain",): ["127.0.0.1:1/x:v1"],
     ("get",): ["http://127.0.0.1:1/f", "-o", "{dir}/f"],
+    ("repair",): [],
     ("store", "ls"): [],
     ("store", "verify"): [],
     ("store", "rm"): ["sha256:" + "0" * 64],
@@ -78,3 +82,40 @@ def test_without_a_node_says_what_to_do(path, tmp_path):
     out = hearth(*path, *argv, "--set", f"run={tmp_path}", "--set", f"root={tmp_path}/root")
     assert out.returncode == 1 and out.stdout == "", out
     assert out.stderr.startswith("hearth: ") and "hearth node" in out.stderr, out.stderr
+
+
+def test_bash_completes_nested_commands_and_options(tmp_path):
+    script = tmp_path / "hearth.bash"
+    script.write_text(hearth("completion", "bash").stdout)
+    subprocess.run(["bash", "-n", script], check=True)
+
+    def complete(*typed):
+        words = " ".join(f"'{word}'" for word in ("hearth", *typed))
+        code = f". {script}; COMP_WORDS=({words}); COMP_CWORD={len(typed)}; _hearth; echo ${{COMPREPLY[*]}}"
+        return subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert complete("expl") == ["explain"]
+    assert complete("store", "ver") == ["verify"]
+    assert complete("--quiet", "store", "verify", "--rep") == ["--repair"]
+    assert complete("preheat", "--rep") == []
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_completion_parses(shell, tmp_path):
+    text = hearth("completion", shell).stdout
+    assert "explain" in text and "verify" in text
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    script = tmp_path / "script"
+    script.write_text(text)
+    subprocess.run([shell, "-n", script], check=True)
+
+
+def test_man_page_has_every_command_and_no_warning():
+    page = hearth("man").stdout
+    for path in subcommands():
+        assert (".SS hearth " + " ".join(path)).replace("-", "\\-") in page, path
+    if not shutil.which("groff"):
+        pytest.skip("groff is not installed")
+    out = subprocess.run(["groff", "-man", "-ww", "-z"], input=page, capture_output=True, text=True, check=True)
+    assert out.stderr == ""

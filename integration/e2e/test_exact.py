@@ -9,6 +9,8 @@ from integration.testbed.debian import debian_image
 from integration.testbed.process import wait_for
 
 VERSIONS = ["1.6", "1.7", "2.1"]
+# What doctor finds of the machine that the tests run on, which it may lack.
+OF_THE_MACHINE = {"clock", "disk space", "inodes", "open files"}
 
 MIB = 1 << 20
 
@@ -95,6 +97,23 @@ def test_exact_pull_on_each_version(bed, machine, tls_registry, image):
     assert "defaults/snapshotter" not in machine.sh("ctr namespaces ls").stdout
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_level_snapshotter_registers_a_preheated_image_whole(machine, tls_registry, image, bed):
+    """containerd keeps its own content there, and CRI lists no image after a restart whose blobs are missing."""
+    image.push(tls_registry, "test/small:v1", bed.folder / "layout")
+    ref = f"{tls_registry.address}/test/small:v1"
+    machine.sh("hearth install --level snapshotter")
+    machine.start_node()
+    machine.restart_containerd()
+    machine.sh(f"hearth preheat {ref}")
+    tls_registry.reset()
+    assert "complete (" in machine.sh(f"ctr -n k8s.io i check --snapshotter hearth name=={ref}").stdout
+    machine.sh(f"hearth preheat {ref}")
+    machine.sh(f"ctr -n k8s.io i pull --snapshotter hearth {ref}")
+    assert tls_registry.blob_gets() == []
+    assert machine.sh(f"ctr -n k8s.io run --rm --snapshotter hearth {ref} probe /bin/echo hi").stdout == "hi\n"
+
+
 ALLOWED_TABLES = {
     ("disabled_plugins",),
     ("imports",),
@@ -169,9 +188,8 @@ def test_doctor_is_content_after_install_and_not_before(machine):
     before = machine.sh("hearth doctor", check=False)
     assert before.returncode == 1
     install(machine)
-    after = machine.sh("hearth doctor --output json", check=False)
-    assert after.returncode == 0, after.stdout + after.stderr
-    json.loads(after.stdout)
+    after = json.loads(machine.sh("hearth doctor --output json", check=False).stdout)
+    assert [f for f in after["findings"] if f["state"] == "fail" and f["check"] not in OF_THE_MACHINE] == []
 
 
 def test_no_plugin_fails_after_install(machine):

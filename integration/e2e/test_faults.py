@@ -57,12 +57,15 @@ FAULTS = {
     "404": Fault({"status": 404}, ("404", "not found", "does not have", "no such")),
     "429": Fault({"status": 429, "headers": {"Retry-After": "1"}}, ("429", "too many")),
     "500": Fault({"status": 500}, ("500",)),
-    "stalled": Fault({"stall_at": 10_000}, ("no byte", "stall", "timed out", "timeout", "slow", "deadline")),
-    "silent": Fault({"silent": True}, ("no byte", "no answer", "stall", "timed out", "timeout", "silent", "deadline")),
+    "stalled": Fault({"stall_at": 10_000}, ("no byte", "stall", "timed out", "timeout", "slow", "deadline"), 30),
+    "silent": Fault({"silent": True}, ("no byte", "no answer", "stall", "timed out", "timeout", "silent", "deadline"), 30),
+    "trickling": Fault({"rate": 20}, ("slow",)),  # never silent; 30 s until it is too slow
 }
+# Quick ones, and those for the night.
+FAULT_NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "trickling" else name for name in FAULTS]
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", FAULT_NAMES)
 def test_preheat_fails_clearly_and_leaves_nothing(bed, front, image, name):
     fault, blob = FAULTS[name], big_layer(image)
     node = bed.node(front)

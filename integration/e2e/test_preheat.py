@@ -183,12 +183,12 @@ def test_depth_image_without_containerd_says_what_to_do(bed, registry, ref):
     assert out.stderr.startswith("hearth: ") and "containerd" in out.stderr
 
 
-def _index_of(images_by_arch, registry, folder):
-    """Pushes an index with one image per architecture."""
+def push_index(images, registry, folder):
+    """Pushes an index with these images, each of another platform."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     descriptors = []
-    for made in images_by_arch:
+    for made in images:
         for blob in [*made.layers, made.config, made.manifest]:
             (blobs / blob.digest.split(":")[1]).write_bytes(blob.data)
         descriptors.append(made.manifest.descriptor(platform=made.platform))
@@ -207,7 +207,7 @@ def _index_of(images_by_arch, registry, folder):
 def test_only_this_machines_platform_is_fetched(bed, registry):
     here = Image.of([base_layer(), filler_layer(1, 10_000)])
     there = Image.of([filler_layer(2, 10_000)], platform={"os": "linux", "architecture": "s390x"})
-    ref = _index_of([there, here], registry, bed.folder / "multi")
+    ref = push_index([there, here], registry, bed.folder / "multi")
     node, containerd = bed.warm_pair(registry)
     registry.reset()
     node.preheat(ref)
@@ -220,7 +220,7 @@ def test_only_this_machines_platform_is_fetched(bed, registry):
 
 def test_unknown_platform_names_those_that_exist(bed, registry):
     here = Image.of([filler_layer(1, 10_000)])
-    ref = _index_of([here], registry, bed.folder / "multi")
+    ref = push_index([here], registry, bed.folder / "multi")
     node = bed.node(registry)
     out = node.preheat(ref, "--platform", "linux/riscv64", check=False)
     assert out.returncode == 1

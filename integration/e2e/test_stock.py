@@ -160,7 +160,13 @@ with Testbed() as bed:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["interrupt", "kill"])
 def test_nothing_outlives_the_test_bed(number):
     user = subprocess.Popen(
-        [sys.executable, "-c", _STARTS_AND_WAITS], cwd=REPO, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", _STARTS_AND_WAITS],
+        cwd=REPO,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        # A shell starts what runs in the background with SIGINT ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     *pids, folder = user.stdout.readline().split()
     user.send_signal(number)

@@ -1,19 +1,18 @@
 """What a pull of a preheated image still does: DESIGN's table, each containerd with each of its clients."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
+from integration.e2e.test_preheat import push_index
 from integration.testbed import Image, small_image
 from integration.testbed.clients import cri, nerdctl_pull_argv
-from integration.testbed.image import base_layer, filler_layer
-from integration.testbed.process import run
+from integration.testbed.image import base_layer, filler_layer, pause_image
+from integration.testbed.process import run, wait_for
 
 VERSIONS = ["1.6", "1.7", "2.1"]
 CLIENTS = ["ctr", "nerdctl", "cri"]
 slow = pytest.mark.slow
-
-
-def pause_image():
-    return Image.of([base_layer()], config={"Cmd": ["/bin/sleep", "infinity"]})
 
 
 @pytest.fixture
@@ -123,6 +122,54 @@ def test_all_platforms(pair, registry, ref, image, version):
     registry.reset()
     containerd.pull(ref, "--all-platforms")
     assert registry.blob_gets() == []
+
+
+@slow
+@pytest.mark.parametrize("version", VERSIONS)
+def test_all_platforms_of_an_index(bed, pair, registry, version):
+    """Two were preheated, containerd takes both; only this machine's is unpacked and runs."""
+    node, containerd = pair
+    here = Image.of([base_layer(), filler_layer(1, 10_000)])
+    there = Image.of([filler_layer(2, 10_000)], platform={"os": "linux", "architecture": "s390x"})
+    ref = push_index([here, there], registry, bed.folder / "multi")
+    node.preheat(ref, "--platform", here.platform["os"] + "/" + here.platform["architecture"], "--platform", "linux/s390x",
+                 depth="blobs")  # fmt: skip
+    registry.reset()
+    containerd.pull(ref, "--all-platforms")
+    assert registry.blob_gets() == []
+    assert {blob.digest for image in (here, there) for blob in image.layers} <= set(containerd.content())
+    assert containerd.run_container(ref, "/bin/echo", "hi") == "hi\n"
+
+
+@slow
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_forced_collections_in_mid_pull(bed, registry, image, sandbox, version, client):
+    """containerd's collector runs, again and again, while a slow layer of a pull is under way."""
+    front = bed.front(registry)
+    image.push(registry, "test/small:v1", bed.folder / "layout")
+    ref = front.ref("test/small:v1")
+    node, containerd = bed.warm_pair(registry, front, version=version, sandbox=sandbox)
+    containerd.use_mirror(front)
+    other = small_image(layers=2, seed=7).push(registry, "test/other:v1", bed.folder / "other")
+    big = max(image.layers, key=lambda blob: len(blob.data))
+    front.rule(big.digest, rate=len(big.data) // 6)
+    flags = ("-hosts-dir", containerd.hosts_dir) if client == "nerdctl" else ()
+    with ThreadPoolExecutor(1) as pool:
+        pulled = pool.submit(pull, containerd, client, ref, *flags)
+        wait_for(lambda: pulled.done() or front.blob_bytes(big.digest) > 0, 60, "the slow layer's first bytes")
+        collections = 0
+        while not pulled.done():
+            containerd.pull(other)
+            containerd.remove_image(other)  # --sync: it returns after a collection
+            collections += 1
+        pulled.result()
+    assert collections > 0
+    assert image.chain_ids()[-1] in containerd.snapshots(namespace_of(client))
+    argv = ("-n", namespace_of(client), "run", "--rm", "--snapshotter", "hearth", ref, "probe", "/bin/cat", "/opt/old/c")
+    assert containerd.ctr(*argv).stdout == "only this is left\n"
+    assert len(front.blob_gets(big.digest)) == 1
+    assert node.verify()[0] == 0
 
 
 @slow

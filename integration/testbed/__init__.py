@@ -14,8 +14,9 @@ from .bed import Testbed
 from .containerd import Containerd
 from .front import Front, Rule
 from .image import Image, Layer, small_image
+from .manager import Manager
 from .node import Node
 from .origin import Origin
 from .registry import Registry
 
-__all__ = ["Containerd", "Front", "Image", "Layer", "Node", "Origin", "Registry", "Rule", "Testbed", "small_image"]
+__all__ = ["Containerd", "Front", "Image", "Layer", "Manager", "Node", "Origin", "Registry", "Rule", "Testbed", "small_image"]

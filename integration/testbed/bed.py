@@ -8,6 +8,7 @@ from . import scratch
 from .containerd import Containerd
 from .front import Front
 from .machine import Machine
+from .manager import Manager
 from .node import Node
 from .origin import Origin
 from .registry import Registry
@@ -82,6 +83,9 @@ class Testbed:
     def node(self, *registries, folder=None, **kw):
         return self.own(Node(folder or self.new_folder("n"), registries=registries, **kw))
 
+    def manager(self, **kw):
+        return self.own(Manager(self.new_folder("manager"), **kw))
+
     def containerd(self, folder=None, **kw):
         return self.own(Containerd(folder or self.new_folder("c"), **kw))
 
@@ -100,8 +104,8 @@ class Testbed:
     def ext4(self, size_bytes):
         return self.own(scratch.Ext4(self.folder / f"e{next(self._numbers)}", size_bytes))
 
-    def machine(self, *registries, **kw):
-        return self.own(Machine(self.new_folder("m"), registries=registries, **kw))
+    def machine(self, *registries, folder=None, **kw):
+        return self.own(Machine(folder or self.new_folder("m"), registries=registries, **kw))
 
     def machine_view(self):
         return self.own(scratch.MachineView(self.new_folder("v")))

@@ -1,10 +1,13 @@
 """Containerd: one real containerd with its own root, state and sockets; stock, or with Hearth's proxies."""
 
+import calendar
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
+import time
 
 from . import tree
 from .paths import containerd_bin
@@ -19,10 +22,11 @@ class Containerd:
     Registries for which use_mirror() was called are asked through the node's mirror first.
     """
 
-    def __init__(self, folder, version="2.1", node=None, root=None, plain_http=True, config_extra="", sandbox=""):
+    def __init__(self, folder, version="2.1", node=None, root=None, plain_http=True, config_extra="", sandbox="", env=None, prefix=()):
         self.folder = pathlib.Path(folder)
         self.version = version
         self.node = node
+        self.prefix = list(prefix)  # put before every command line
         self.plain_http = plain_http
         self.sandbox = sandbox  # image of CRI's pods
         self.root = pathlib.Path(root) if root else self.folder / "root"
@@ -31,7 +35,7 @@ class Containerd:
         self.hosts_dir.mkdir(exist_ok=True)
         self.bin = containerd_bin(version)
         self.snapshotter = "hearth" if node else "overlayfs"
-        self.env = {**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}"}
+        self.env = {**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}", **(env or {})}
         self.env.pop("CONTAINERD_SNAPSHOTTER", None)
         (self.folder / "config.toml").write_text(self._config() + config_extra)
         self.process = None
@@ -115,7 +119,7 @@ class Containerd:
 
     def start(self):
         self.process = Process(
-            [self.bin / "containerd", "--config", self.folder / "config.toml"],
+            [*self.prefix, self.bin / "containerd", "--config", self.folder / "config.toml"],
             self.folder / "containerd.log",
             env=self.env,
         )
@@ -161,7 +165,7 @@ class Containerd:
     # ---- commands
 
     def ctr_argv(self, *argv):
-        return [self.bin / "ctr", "-a", self.socket, *argv]
+        return [*self.prefix, self.bin / "ctr", "-a", self.socket, *argv]
 
     def ctr(self, *argv, timeout=120, check=True):
         return run(self.ctr_argv(*argv), timeout=timeout, check=check, env=self.env)
@@ -205,6 +209,16 @@ class Containerd:
         probe = ("-n", "probe", "snapshots", "--snapshotter", "hearth")
         wait_for(lambda: self.ctr(*probe, "prepare", "pr", check=False).returncode == 0, 20, "containerd to find the node")
         self.ctr(*probe, "rm", "pr")
+
+    def wait_for_leases(self, namespace="k8s.io", timeout=60):
+        """Returns when what images hold is held by nothing else: Hearth's lease on layers of a pull ends after it."""
+
+        def ended():
+            listed = self.ctr("-n", namespace, "leases", "ls").stdout
+            ends = re.findall(r"containerd.io/gc.expire=(\S+)Z", listed)
+            return all(calendar.timegm(time.strptime(end, "%Y-%m-%dT%H:%M:%S")) < time.time() for end in ends)
+
+        wait_for(ended, timeout, "the end of the leases", interval=0.2)
 
     def snapshots(self, namespace="k8s.io"):
         """{key: (parent, kind)} of the snapshotter in use."""
@@ -251,6 +265,16 @@ class Containerd:
         finally:
             subprocess.run(["umount", at], check=False, stderr=subprocess.DEVNULL)
             self.ctr(*snapshots, "rm", key, check=False)
+
+    def layer_folders(self, chain_id):
+        """The directories of a committed snapshot's layers, lowest first; it must have two or more. containerd 2 only."""
+        key = f"look-{os.urandom(4).hex()}"
+        snapshots = ("-n", "k8s.io", "snapshots", "--snapshotter", self.snapshotter)
+        (mount,) = json.loads(self.ctr(*snapshots, "view", "--mounts", key, chain_id).stdout)
+        self.ctr(*snapshots, "rm", key, check=False)  # where containerd has not collected it yet
+        options = {key.lower(): value for key, value in mount.items()}["options"]
+        lowers = next(option for option in options if option.startswith("lowerdir="))
+        return [pathlib.Path(folder) for folder in reversed(lowers.partition("=")[2].split(":"))]
 
     @staticmethod
     def _mount_json(mounts, at):

@@ -247,3 +247,8 @@ def small_image(layers=5, filler_bytes=200_000, seed=0):
         made.append(Layer())  # an empty tar is a layer too
     compressions = ["gzip", "zstd", "none"]
     return Image.of(made[:layers], [compressions[i % 3] for i in range(layers)])
+
+
+def pause_image():
+    """For the sandboxes of CRI's pods: it does not end by itself."""
+    return Image.of([base_layer()], config={"Cmd": ["/bin/sleep", "infinity"]})

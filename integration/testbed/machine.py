@@ -4,12 +4,20 @@ For what must hold for commands typed exactly as a user types them: no flags, no
 """
 
 import shlex
-import shutil
 import socket
 
+from .node import NO_SPACE_LIMITS
 from .paths import CACHE, HEARTH, containerd_bin
 from .process import Process, run, wait_for
 from .scratch import MachineView
+
+CRI_TABLE = '  [plugins."io.containerd.grpc.v1.cri"]\n'
+# The first for machines whose root may not lower its score; the others only to be kept.
+CRI_SETTINGS = """\
+    restrict_oom_score_adj = true
+    max_container_log_line_size = 12345
+    enable_unprivileged_ports = true  # as our operators want it
+"""
 
 
 def free_port():
@@ -20,9 +28,12 @@ def free_port():
 
 
 class Machine:
-    """containerd with Debian's own configuration file; registries are known by name and their CA is trusted."""
+    """containerd with Debian's own configuration file; registries are known by name and their CA is trusted.
 
-    def __init__(self, folder, registries=(), version="2.1"):
+    With `sandbox`, the image of CRI's pods, the file also has settings of CRI's as an operator makes them.
+    """
+
+    def __init__(self, folder, registries=(), version="2.1", sandbox=""):
         self.view = MachineView(folder)
         self.folder = self.view.folder
         self.registries = list(registries)
@@ -32,12 +43,16 @@ class Machine:
         self.mirror_port, self.status_port = free_port(), free_port()
         self.containerd = None
         self.node = None
-        self._prepare_etc(CACHE / f"containerd-{version}" / "etc" / "containerd" / "config.toml")
+        self._prepare_etc(CACHE / f"containerd-{version}" / "etc" / "containerd" / "config.toml", sandbox)
 
-    def _prepare_etc(self, containerd_config):
+    def _prepare_etc(self, containerd_config, sandbox):
         etc = self.view.path("/etc")
         (etc / "containerd").mkdir(exist_ok=True)
-        shutil.copy(containerd_config, etc / "containerd" / "config.toml")
+        text = containerd_config.read_text()
+        if sandbox:
+            assert CRI_TABLE in text, text
+            text = text.replace(CRI_TABLE, f'{CRI_TABLE}    sandbox_image = "{sandbox}"\n{CRI_SETTINGS}')
+        (etc / "containerd" / "config.toml").write_text(text)
         names = sorted({r.address.rpartition(":")[0] for r in self.registries})
         with open(etc / "hosts", "a") as hosts:
             hosts.writelines(f"127.0.0.1 {name}\n" for name in names)
@@ -45,11 +60,12 @@ class Machine:
         with open(bundle, "a") as out:
             out.writelines(r.ca_file.read_text() for r in self.registries if r.tls)
 
-    def write_node_config(self):
-        """/etc/hearth/node.toml: the defaults, but for ports that others on this machine may have."""
+    def write_node_config(self, space_limits=NO_SPACE_LIMITS):
+        """/etc/hearth/node.toml: the defaults, but for ports that others on this machine may have, and limits of space."""
         folder = self.view.path("/etc") / "hearth"
         folder.mkdir(exist_ok=True)
-        lines = [f'[mirror]\nlisten = "127.0.0.1:{self.mirror_port}"', f'[status]\nlisten = "127.0.0.1:{self.status_port}"']
+        lines = [space_limits]
+        lines += [f'[mirror]\nlisten = "127.0.0.1:{self.mirror_port}"', f'[status]\nlisten = "127.0.0.1:{self.status_port}"']
         # A loopback address is asked only where a table allows it.
         lines += [f'[registry."{r.address}"]' + ("" if r.tls else "\nplain_http = true") for r in self.registries]
         (folder / "node.toml").write_text("\n".join(lines) + "\n")

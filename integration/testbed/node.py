@@ -10,6 +10,8 @@ from .paths import HEARTH
 from .process import Process, ProcessEnded, run, wait_for
 
 READY_SECONDS = 20
+# However full this machine is: what a test says of space does not depend on it.
+NO_SPACE_LIMITS = 'store = {quota = "100%", min_free = "0"}'
 
 
 class Node:
@@ -43,6 +45,7 @@ class Node:
             f'root = "{self.root}"',
             f'run = "{self.run_folder}"',
             'egress_allow = ["127.0.0.0/8", "::1/128"]',  # where every origin of the tests is
+            NO_SPACE_LIMITS,
             "[containerd]",
             f'address = "{self.containerd_address}"',
             "[mirror]",

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -10,6 +11,14 @@ import time
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 10
+
+
+# What a build with sanitizers says of a fault.
+_SANITIZER = re.compile(r"^.*(?:ERROR: (?:Address|Leak|Thread)Sanitizer|runtime error:).*$", re.MULTILINE)
+
+
+class SanitizerReport(RuntimeError):
+    """A sanitizer found a fault in the process; the message has what it said."""
 
 
 class ProcessEnded(RuntimeError):
@@ -86,7 +95,7 @@ class Process:
         self._popen.wait()
 
     def stop(self):
-        """SIGTERM, then SIGKILL after STOP_SECONDS. Returns the seconds that it took."""
+        """SIGTERM, then SIGKILL after STOP_SECONDS. Returns the seconds that it took. A sanitizer's report is an error."""
         start = time.monotonic()
         self.signal(signal.SIGTERM)
         try:
@@ -96,7 +105,15 @@ class Process:
         if self._popen.stdout:
             self._popen.stdout.close()
         self._log_file.close()
+        self.check_sanitizers()
         return time.monotonic() - start
+
+    def check_sanitizers(self):
+        """Raises SanitizerReport where the log has one."""
+        text = self.log.read_text(errors="replace")
+        found = _SANITIZER.search(text)
+        if found:
+            raise SanitizerReport(f"{self.argv[0]}: {text[found.start() : found.start() + 4000]}")
 
     # ---- counters, from /proc
 

@@ -1,13 +1,17 @@
 """Registry: docker-registry on loopback, plain or TLS with its own CA, and its access log."""
 
+import base64
 import collections
+import json
 import pathlib
 import re
-import urllib.request
 import ssl
+import urllib.error
+import urllib.request
 import uuid
 
 from .process import Process, run, wait_for
+from .token_server import TokenServer
 
 Request = collections.namedtuple("Request", "method path status size agent")
 
@@ -15,13 +19,19 @@ _ACCESS = re.compile(r'^\S+ - \S+ \[[^]]+\] "(\S+) (\S+) HTTP/[\d.]+" (\d+) (\d+
 _BLOB = re.compile(r"^/v2/(.+)/blobs/(sha256:[0-9a-f]{64})(\?|$)")
 
 
-class Registry:
-    """address is HOST:PORT as it stands in references."""
+USER, PASSWORD = "joe", "s3cret"
+_HTPASSWD = f"{USER}:$2b$04$YV0k0seK/8ZLXYHWMpruDuMJ8m/w65JM5ciwR3iReb02RrMxmMeLi\n"
 
-    def __init__(self, folder, tls=False, host="127.0.0.1", storage=None):
+
+class Registry:
+    """address is HOST:PORT as it stands in references. auth "basic" or "bearer": only USER with PASSWORD may do anything."""
+
+    def __init__(self, folder, tls=False, host="127.0.0.1", storage=None, auth=""):
         self.folder = pathlib.Path(folder)
         self.tls = tls
         self.ca_file = None
+        self.auth = auth
+        self.tokens = None
         tls_config = ""
         if tls:
             self._make_certificates(host)
@@ -30,7 +40,7 @@ class Registry:
             "version: 0.1\n"
             "log: {level: info, accesslog: {disabled: false}}\n"
             f"storage: {{filesystem: {{rootdirectory: {storage or self.folder / 'data'}}}, delete: {{enabled: true}}}}\n"
-            f"http:\n  addr: 127.0.0.1:0\n{tls_config}"
+            f"http:\n  addr: 127.0.0.1:0\n{tls_config}{self._auth_config()}"
         )
         self.process = Process(
             ["docker-registry", "serve", self.folder / "config.yml"], self.folder / "registry.log"
@@ -38,6 +48,23 @@ class Registry:
         self.port = wait_for(self._listening_port, 10, "docker-registry's port in its log")
         self.address = f"{host}:{self.port}"
         self._mark = 0
+
+    def _auth_config(self):
+        if self.auth == "bearer":
+            self.tokens = TokenServer(self.folder, USER, PASSWORD)
+            return self.tokens.registry_config()
+        if self.auth == "basic":
+            (self.folder / "htpasswd").write_text(_HTPASSWD)
+            return f"auth:\n  htpasswd:\n    realm: test\n    path: {self.folder}/htpasswd\n"
+        return ""
+
+    def docker_config(self):
+        """A docker config.json with the credential."""
+        file = self.folder / "docker.json"
+        pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        file.write_text(json.dumps({"auths": {self.address: {"auth": pair}}}))
+        file.chmod(0o600)
+        return file
 
     def _listening_port(self):
         self.process.check_running()
@@ -62,12 +89,18 @@ class Registry:
 
     def get(self, path):
         context = ssl.create_default_context(cafile=self.ca_file) if self.tls else None
-        with urllib.request.urlopen(self.url + path, timeout=10, context=context) as response:
-            return response.read()
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=10, context=context) as response:
+                return response.read()
+        except urllib.error.HTTPError as error:
+            if self.auth and error.code == 401:
+                return error.read()
+            raise
 
     def push(self, layout, name):
         """Pushes the OCI layout's only image as name ("test/small:v1"); returns the reference."""
-        run(["skopeo", "--insecure-policy", "copy", "-q", "--all", "--preserve-digests", "--dest-tls-verify=false",
+        credential = [f"--dest-creds={USER}:{PASSWORD}"] if self.auth else []
+        run(["skopeo", "--insecure-policy", "copy", "-q", "--all", "--preserve-digests", "--dest-tls-verify=false", *credential,
              f"oci:{layout}", f"docker://127.0.0.1:{self.port}/{name}"], timeout=600)  # fmt: skip
         return f"{self.address}/{name}"
 
@@ -106,3 +139,5 @@ class Registry:
 
     def close(self):
         self.process.stop()
+        if self.tokens:
+            self.tokens.close()

@@ -15,17 +15,21 @@ _KINDS = {
 }
 
 
-def _walk(root):
-    """Relative names of everything below root as bytes, root itself as b'', without leaving its file system."""
-    yield b""
-    pending = [b""]
-    while pending:
-        folder = pending.pop()
-        for name in os.listdir(os.path.join(root, folder)):
-            path = os.path.join(folder, name)
-            yield path
-            if stat.S_ISDIR(os.lstat(os.path.join(root, path)).st_mode):
-                pending.append(path)
+def _walk(folder, relative=b""):
+    """(name relative to the first folder, path to reach it by) of everything below folder.
+
+    By open directories, so that no path is too long; a path is good until the next one is asked for.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for name in os.listdir(fd):
+            entry = os.fsencode(name)
+            path = b"/proc/self/fd/%d/%s" % (fd, entry)
+            yield relative + entry, path
+            if os.path.isdir(path) and not os.path.islink(path):
+                yield from _walk(path, relative + entry + b"/")
+    finally:
+        os.close(fd)
 
 
 def _sha256(path):
@@ -44,7 +48,11 @@ def _xattrs(path):
 
 
 def _entry(path, content):
-    info = os.lstat(path)
+    try:
+        info = os.lstat(path)
+    except FileNotFoundError:
+        # overlayfs lists the whiteouts of a directory that it need not merge.
+        return {"kind": "listed, not there"}, None
     kind = _KINDS[stat.S_IFMT(info.st_mode)]
     entry = {
         "kind": kind,
@@ -70,13 +78,13 @@ def listing(root, content=True, root_mtime=False):
     same_as is the first path (in byte order) of a group of hard links. The root directory's own time is left out
     unless asked for: a layer that has no entry for it gets the time of the unpacking.
     """
-    root = os.fsencode(root)
+    found = {b"": _entry(os.fsencode(root), content)}
+    found.update((relative, _entry(path, content)) for relative, path in _walk(os.fsencode(root)))
     entries, groups = {}, {}
-    for relative in sorted(_walk(root)):
-        entry, info = _entry(os.path.join(root, relative) if relative else root, content)
+    for relative, (entry, info) in sorted(found.items()):
         if not relative and not root_mtime:
             del entry["mtime_ns"]
-        if info.st_nlink > 1 and not stat.S_ISDIR(info.st_mode):
+        if info and info.st_nlink > 1 and not stat.S_ISDIR(info.st_mode):
             first = groups.setdefault((info.st_dev, info.st_ino), relative)
             entry["same_as"] = first.decode(errors="surrogateescape")
         entries[relative.decode(errors="surrogateescape") or "."] = entry
@@ -84,8 +92,10 @@ def listing(root, content=True, root_mtime=False):
 
 
 def _same(want, have, since_ns):
-    """A directory that no layer's entry dates got the moment of the unpacking in `want`: nobody can give it the same."""
-    if want.get("kind") == have.get("kind") == "dir" and since_ns and want.get("mtime_ns", 0) > since_ns:
+    """What no layer's entry dates, a directory or overlayfs' whiteout, got the moment of the unpacking in `want`: nobody
+    can give it the same."""
+    dated_by_entry = want.get("kind") != "dir" and want.get("device") != "0:0"
+    if not dated_by_entry and want.get("kind") == have.get("kind") and since_ns and want.get("mtime_ns", 0) > since_ns:
         want, have = {**want, "mtime_ns": 0}, {**have, "mtime_ns": 0}
     return want == have
 

@@ -1,5 +1,5 @@
 // Command v2 asks containerd for images and pods as two clients do: "pull" is nerdctl (the transfer service from
-// containerd 2.0 on), "cri …" is kubelet. One JSON document on stdout where there is something to say.
+// containerd 2.0 on), "cri …" is kubelet, "apply" is an unpacking client that brings its own layers. One JSON document on stdout where there is something to say.
 package main
 
 import (
@@ -18,7 +18,7 @@ type options struct {
 	plainHTTP, allPlatforms         bool
 }
 
-var errUsage = errors.New("usage: v2 [flags] pull REF | cri pull|rmi|status REF | cri images|imagefs | cri run REF COMMAND…")
+var errUsage = errors.New("usage: v2 [flags] pull REF | apply FILE | cri pull|rmi|status REF | cri images|imagefs | cri run REF COMMAND…")
 
 func main() {
 	var o options
@@ -42,6 +42,8 @@ func run(ctx context.Context, o options, args []string) error {
 	switch {
 	case len(args) == 2 && args[0] == "pull":
 		return transfer(ctx, o, args[1])
+	case len(args) == 2 && args[0] == "apply":
+		return apply(ctx, o, args[1])
 	case len(args) >= 2 && args[0] == "cri":
 		return cri(ctx, o, args[1], args[2:])
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	_ "github.com/containerd/containerd/api/services/containers/v1"
 	_ "github.com/containerd/containerd/api/services/content/v1"
 	_ "github.com/containerd/containerd/api/services/diff/v1"
 	_ "github.com/containerd/containerd/api/services/images/v1"
@@ -12,7 +13,9 @@ import (
 	_ "github.com/containerd/containerd/api/services/leases/v1"
 	_ "github.com/containerd/containerd/api/services/namespaces/v1"
 	_ "github.com/containerd/containerd/api/services/snapshots/v1"
+	_ "github.com/containerd/containerd/api/services/tasks/v1"
 	_ "github.com/containerd/containerd/api/services/version/v1"
+	_ "github.com/containerd/containerd/api/types/task"
 	_ "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"

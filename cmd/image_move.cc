@@ -1,0 +1,147 @@
+#include "cmd/image_move.h"
+
+#include <chrono>
+#include <iostream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <thread>
+#include <utility>
+
+#include "base/units.h"
+#include "cmd/subprocess.h"
+#include "plugin/installer.h"
+#include "plugin/toml_edit.h"
+
+namespace hearth::cmd {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr std::chrono::seconds kDumpLimit{30};
+constexpr std::chrono::seconds kRestartLimit{300};
+constexpr std::chrono::seconds kLoadLimit{60};  // until a restarted containerd has its plugins
+constexpr std::chrono::milliseconds kAskAgain{200};
+constexpr const char* kDefaultContainerdRoot = "/var/lib/containerd";
+
+}  // namespace
+
+Result<std::string> DumpContainerdConfig() {
+  const auto dump = TRY(RunProgram(
+      {"containerd", "--config", plugin::kContainerdConfigFile, "config", "dump"}, kDumpLimit));
+  if (dump.exit_code == 0) return dump.out;
+  return FailedPrecondition("containerd cannot read its configuration: " + dump.err);
+}
+
+Result<std::string> BuiltInContentRoot(const std::string& dump) {
+  const auto root = TRY(plugin::TomlText(dump, {"root"}));
+  return (root && !root->empty() ? *root : kDefaultContainerdRoot) + kContentDirectory;
+}
+
+Result<bool> SnapshotterLoaded(const Ctr& ctr) {
+  for (const ContainerdPlugin& plugin : TRY(ctr.Plugins())) {
+    if (plugin.type == "io.containerd.snapshotter.v1" && plugin.id == "hearth") return true;
+  }
+  return false;
+}
+
+Status RestartContainerd(const std::string& command, const Ctr& ctr, bool with_ours,
+                         const Interrupt& interrupt) {
+  const auto result = TRY(RunProgram({"/bin/sh", "-c", command}, kRestartLimit));
+  if (result.exit_code != 0) {
+    return FailedPrecondition("\"" + command + "\" ended with " + std::to_string(result.exit_code) +
+                              ": " + result.err + " (restart containerd by hand, then run this " +
+                              "command again)");
+  }
+  const auto until = std::chrono::steady_clock::now() + kLoadLimit;
+  while (true) {
+    const auto loaded = SnapshotterLoaded(ctr);
+    if (loaded.ok() && *loaded == with_ours) return OkStatus();
+    if (interrupt.happened()) return Cancelled("waiting for containerd");
+    if (std::chrono::steady_clock::now() >= until) {
+      const std::string what = !loaded.ok() ? loaded.status().message()
+                               : with_ours  ? "it has no snapshotter hearth"
+                                            : "it still has the snapshotter hearth";
+      return Unavailable("containerd " + std::to_string(kLoadLimit.count()) +
+                         " s after its restart: " + what +
+                         " (see its log, then run this command again)");
+    }
+    std::this_thread::sleep_for(kAskAgain);
+  }
+}
+
+struct ImageMove::Sums {
+  std::map<std::pair<std::string, std::string>, json> images;  // by namespace and name
+  uint64_t blobs = 0;
+  uint64_t bytes = 0;
+};
+
+ImageMove::ImageMove(AdminClient& node, std::string path, bool say, const Interrupt& interrupt)
+    : node_(node),
+      path_(std::move(path)),
+      say_(say),
+      interrupt_(interrupt),
+      sums_(std::make_unique<Sums>()) {}
+
+ImageMove::~ImageMove() = default;
+
+void ImageMove::Say(const std::string& line) const {
+  if (say_) std::cout << line << std::endl;
+}
+
+Status ImageMove::Run(const std::string& body, bool tell_blobs) {
+  sums_->images.clear();
+  bool done = false;
+  TRY_STATUS(node_.Stream(
+      path_, body, [&](std::string_view line) { return Take(line, tell_blobs, done); },
+      interrupt_.token()));
+  if (!done) return Unavailable("the node ended its answer early (see its log)");
+  return OkStatus();
+}
+
+Status ImageMove::Take(std::string_view line, bool tell_blobs, bool& done) {
+  const json event = json::parse(line, nullptr, false);
+  if (!event.is_object()) return Internal("not an event: " + std::string(line));
+  const std::string kind = event.value("event", "");
+  if (kind == "failed") return FailedPrecondition(event.value("message", ""));
+  if (kind == "image") {
+    const std::string ns = event.value("namespace", "");
+    const std::string name = event.value("name", "");
+    const std::string reason = event.value("reason", "");
+    Say(ns + " " + name + ": " + event.value("state", "") + (reason.empty() ? "" : ": " + reason));
+    sums_->images[{ns, name}] = event;
+  }
+  if (kind == "blob" && tell_blobs) {
+    Say(event.value("digest", "") + " " + FormatByteSize(event.value("size_bytes", uint64_t{0})));
+  }
+  if (kind == "done") {
+    done = true;
+    sums_->blobs += event.value("blobs", uint64_t{0});
+    sums_->bytes += event.value("bytes", uint64_t{0});
+  }
+  return OkStatus();
+}
+
+uint64_t ImageMove::blobs() const { return sums_->blobs; }
+uint64_t ImageMove::bytes() const { return sums_->bytes; }
+size_t ImageMove::images() const { return sums_->images.size(); }
+size_t ImageMove::failed() const { return Failures().size(); }
+
+std::vector<std::string> ImageMove::Failures() const {
+  std::vector<std::string> failures;
+  for (const auto& [name, event] : sums_->images) {
+    if (event.value("state", "") != "failed") continue;
+    failures.push_back(name.first + " " + name.second + ": " + event.value("reason", ""));
+  }
+  return failures;
+}
+
+std::string ImageMove::Report() const {
+  json images = json::array();
+  for (const auto& [name, event] : sums_->images) images.push_back(event);
+  const json report = {
+      {"blobs", blobs()}, {"bytes", bytes()}, {"images", images}, {"failed", failed()}};
+  return report.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+}  // namespace hearth::cmd

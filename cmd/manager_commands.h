@@ -1,0 +1,43 @@
+// The subcommands of the manager and of its clients, beside those in commands.h.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cmd/commands.h"
+
+namespace hearth::cmd {
+
+struct JoinArgs {
+  std::vector<std::string> managers;  // "HOST:7781"; empty = the config's
+  std::string token_file;             // "-" = stdin; "" = the config's
+  std::string cluster;                // "" = the config's
+};
+int RunNodeJoin(const Common& common, const JoinArgs& args);
+
+int RunManager(const Common& common);
+
+// What every client of the manager's API takes.
+struct ManagerArgs {
+  std::string manager;  // "" = HEARTH_MANAGER
+};
+
+int RunNodesList(const Common& common, const ManagerArgs& manager, const std::string& cluster);
+int RunNodesShow(const Common& common, const ManagerArgs& manager, const std::string& name);
+int RunNodesForget(const Common& common, const ManagerArgs& manager, const std::string& name);
+
+struct TokenArgs {
+  bool join = false;
+  std::string name;
+  std::vector<std::string> scopes;
+  std::string expires_in;  // "30d"; "" = never, of a join token 24h
+  std::string cluster;     // of a join token
+  uint64_t uses = 1;       // of a join token
+};
+int RunTokensCreate(const Common& common, const ManagerArgs& manager, const TokenArgs& args);
+int RunTokensList(const Common& common, const ManagerArgs& manager, bool join);
+int RunTokensRevoke(const Common& common, const ManagerArgs& manager, bool join,
+                    const std::string& id);
+
+}  // namespace hearth::cmd

@@ -1,0 +1,114 @@
+"""Private registries, basic and bearer: a preheat serves who may pull, nobody else, and is in nobody's way."""
+
+import re
+
+import pytest
+
+from integration.testbed import small_image
+from integration.testbed.clients import cri_argv, nerdctl_pull_argv
+from integration.testbed.process import run
+from integration.testbed.registry import PASSWORD, USER
+
+VERSIONS = [pytest.param("1.6", marks=pytest.mark.slow), pytest.param("1.7", marks=pytest.mark.slow), "2.1"]
+CLIENTS = ["ctr", "nerdctl", "cri"]
+RIGHT = f"{USER}:{PASSWORD}"
+WRONG = f"{USER}:not-the-password"
+REFUSED = re.compile(r"401|403|unauthorized|authorization failed|denied|insufficient_scope", re.IGNORECASE)
+
+
+@pytest.fixture(params=["basic", "bearer"])
+def registry(bed, request):
+    return bed.registry(auth=request.param)
+
+
+def settings_of(registry, shared=False):
+    table = f'registry."{registry.address}"'
+    settings = {f"{table}.docker_config": f'"{registry.docker_config()}"'}
+    return {**settings, f"{table}.shared": "true"} if shared else settings
+
+
+def pair_of(bed, registry, version="2.1", shared=False):
+    return bed.warm_pair(registry, version=version, mirror=True, settings=settings_of(registry, shared))
+
+
+def pull(containerd, client, ref, user):
+    """The finished client."""
+    if client == "ctr":
+        return containerd.pull(ref, *(["--user", user] if user else []), check=False, timeout=120)
+    if client == "nerdctl":
+        flags = ["-plain-http", "-hosts-dir", containerd.hosts_dir, *(["-user", user] if user else [])]
+        argv = nerdctl_pull_argv(containerd.socket, ref, *flags, version=containerd.version,
+                                 snapshotter=containerd.snapshotter)  # fmt: skip
+    else:
+        argv = cri_argv(containerd.socket, "pull", ref, user=user)
+    return run(argv, check=False, timeout=120)
+
+
+def assert_pulls(containerd, client, ref, user=RIGHT):
+    pulled = pull(containerd, client, ref, user)
+    assert pulled.returncode == 0, pulled.stderr
+
+
+def assert_refused(containerd, client, ref):
+    for user in ("", WRONG):
+        refused = pull(containerd, client, ref, user)
+        assert refused.returncode != 0, f"pulled by {client} as {user!r}"
+        assert REFUSED.search(refused.stderr), refused.stderr
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_right_credentials_hit_the_preheat_and_others_are_refused(bed, registry, ref, image, version, client):
+    node, containerd = pair_of(bed, registry, version)
+    # Depth `image` would make it an image of this containerd, which asks nobody who may use it.
+    node.preheat(ref, depth="layers")
+    registry.reset()
+    assert_refused(containerd, client, ref)
+    namespace = "default" if client == "nerdctl" else "k8s.io"
+    assert containerd.images(namespace) == []
+    assert registry.blob_gets() == []
+    assert_pulls(containerd, client, ref)
+    assert registry.blob_gets() == []
+    assert image.chain_ids()[-1] in containerd.snapshots(namespace)
+    # Who was let in once opens the door for nobody else.
+    containerd.ctr("-n", namespace, "images", "rm", "--sync", *containerd.images(namespace))
+    assert_refused(containerd, client, ref)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_cold_pull_costs_each_blob_once(bed, registry, ref, image, version, client):
+    """The node's own credential plays no part: it has none."""
+    _, containerd = bed.warm_pair(registry, version=version, mirror=True)
+    registry.reset()
+    assert_refused(containerd, client, ref)
+    assert registry.blob_gets() == []
+    assert_pulls(containerd, client, ref)
+    got = [r.path.partition("?")[0].rpartition("/")[2] for r in registry.blob_gets()]
+    assert sorted(got) == sorted([blob.digest for blob in image.layers] + [image.config.digest])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_containerd_with_its_own_store_behind_the_mirror(bed, registry, ref, version):
+    """The first level of adoption; and with the node gone, containerd finds the registry itself."""
+    node = bed.node(registry, settings=settings_of(registry))
+    stock = bed.containerd(version=version)
+    stock.use_mirror(registry, mirror=node.mirror)
+    node.preheat(ref)
+    registry.reset()
+    assert_refused(stock, "cri", ref)
+    assert_pulls(stock, "cri", ref)
+    assert registry.blob_gets() == []
+    node.stop()
+    other = small_image(layers=2, seed=8).push(registry, "test/other:v1", bed.folder / "other")
+    for user in ("", WRONG):  # containerd's message is of its first host, which is gone
+        assert pull(stock, "cri", other, user).returncode != 0
+    assert_pulls(stock, "cri", other)
+
+
+def test_shared_credential_of_the_node_serves_whoever_brings_none(bed, registry, ref, image):
+    _, containerd = pair_of(bed, registry, shared=True)
+    registry.reset()
+    assert_pulls(containerd, "cri", ref, user="")
+    got = [r.path.partition("?")[0].rpartition("/")[2] for r in registry.blob_gets()]
+    assert sorted(got) == sorted([blob.digest for blob in image.layers] + [image.config.digest])

@@ -1,0 +1,68 @@
+// Router: the REST API's routes. A route cannot be registered without the scope that it needs, and
+// no handler runs before a token with that scope was shown.
+//
+// Add() before the server starts; Answer() from any thread.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "manager/throttle.h"
+#include "manager/tokens.h"
+#include "net/http_server.h"
+
+namespace hearth::manager {
+
+struct ApiCall {
+  const net::ServerRequest& request;
+  std::map<std::string, std::string> parameters;  // of the path, decoded
+  AccessToken token;                              // of who asks; empty on public routes
+};
+
+struct ApiAnswer {
+  int status = 200;
+  std::string body;  // JSON
+  std::string content_type = "application/json";
+};
+
+class Router {
+ public:
+  using Handler = std::function<Result<ApiAnswer>(const ApiCall&)>;
+  Router(Tokens& tokens, const Clock& clock) : tokens_(tokens), throttle_(clock) {}
+
+  // `pattern` is "/api/v1/nodes/{name}".
+  void Add(const std::string& method, const std::string& pattern, Scope scope, Handler handler);
+
+  net::ServerResponse Answer(const net::ServerRequest& request) const;
+  // The pattern that a request matches, for metrics; "other" where there is none.
+  std::string RouteOf(const net::ServerRequest& request) const;
+
+  struct Route {
+    std::string method;
+    std::string pattern;
+    Scope scope;
+  };
+  std::vector<Route> Routes() const;
+
+ private:
+  struct Entry {
+    Route route;
+    std::vector<std::string> parts;
+    Handler handler;
+  };
+  const Entry* Find(const net::ServerRequest& request,
+                    std::map<std::string, std::string>& parameters, std::string& allowed) const;
+  Result<AccessToken> Authorise(const net::ServerRequest& request, Scope needed) const;
+
+  Tokens& tokens_;
+  mutable Throttle throttle_;  // of refused tokens; joins have another
+  std::vector<Entry> entries_;
+};
+
+// RFC 9457, and `message` with the same text for clients of Dragonfly's API.
+net::ServerResponse Problem(const Status& status);
+
+}  // namespace hearth::manager

@@ -1,0 +1,373 @@
+// Cluster: what neighbours say, and what they are told.
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "base/raw_digest.h"
+#include "p2p/cluster.h"
+#include "p2p/cluster_transfer.h"
+
+namespace hearth::p2p {
+
+namespace {
+
+// A neighbour may say this much per second for long, and ten times that in a burst: a HAVE per
+// piece of 256 KiB at 10 Gbit/s is 5,000 per second, of all neighbours together.
+constexpr double kMessagesPerSecond = 5'000;
+constexpr double kMessageBurst = 50'000;
+constexpr std::chrono::seconds kShutOut{60};
+constexpr size_t kMaxShutOut = 1'024;
+constexpr size_t kMaxLost = 1'024;
+constexpr size_t kMaxSumsPerHave = 4'096;
+constexpr uint64_t kSeedStepBytes = 8 << 20;  // hashed before others get the thread
+
+Digest IdOf(const v1::Attestation& attestation) {
+  return Digest::Of(attestation.signature() + attestation.payload());
+}
+
+}  // namespace
+
+// --- what they are told ---
+
+bool Cluster::HasRoom(const Share& share, const v1::Attestation& attestation) {
+  return share.attestation_bytes + attestation.ByteSizeLong() <=
+         kMinAttestationBytes + share.promised.size() * kAttestationBytesPerPiece;
+}
+
+bool Cluster::AddAttestation(Share& share, const v1::Attestation& attestation,
+                             const std::string& by) {
+  if (!HasRoom(share, attestation)) return false;
+  if (!share.known.insert(IdOf(attestation)).second) return false;
+  share.attestations.push_back(std::make_shared<const v1::Attestation>(attestation));
+  share.attesters.push_back(by);
+  share.attestation_bytes += attestation.ByteSizeLong();
+  return true;
+}
+
+void Cluster::TellInterest(Neighbour& neighbour, const Share& share) {
+  if (neighbour.told.size() >= kMaxSharesPerNeighbour) return;
+  if (!neighbour.told.insert(share.blob).second) return;
+  v1::NeighbourMessage message;
+  message.mutable_interest()->set_blob(ToRaw(share.blob));
+  message.mutable_interest()->set_size_bytes(share.size_bytes);
+  neighbour.link->Send(message);
+}
+
+void Cluster::TellAttestations(NeighbourLink& link, Share& share, Listener& listener) {
+  for (size_t& told = listener.attestations_told; told < share.attestations.size(); ++told) {
+    const v1::Attestation& attestation = *share.attestations[told];
+    if (listener.knows.contains(IdOf(attestation))) continue;
+    v1::NeighbourMessage message;
+    *message.mutable_attestation() = attestation;
+    link.Send(message);
+  }
+}
+
+void Cluster::TellHave(Share& share, PieceIndex first, const std::vector<Digest>& sums) {
+  v1::NeighbourMessage message;
+  message.mutable_have()->set_blob(ToRaw(share.blob));
+  message.mutable_have()->set_first(static_cast<uint32_t>(first));
+  for (size_t i = 0; i < sums.size(); ++i) {
+    const size_t piece = static_cast<uint32_t>(first) + i;
+    if (piece >= share.promised.size()) return;
+    share.promised[piece] = sums[i];
+    message.mutable_have()->mutable_sums()->append(ToRaw(sums[i]));
+  }
+  for (auto& [id, listener] : share.listeners) {
+    const auto neighbour = neighbours_.find(id);
+    if (neighbour == neighbours_.end()) continue;
+    TellAttestations(*neighbour->second.link, share, listener);
+    neighbour->second.link->Send(message);
+  }
+}
+
+void Cluster::TellAllHaves(NeighbourLink& link, const Share& share) {
+  v1::NeighbourMessage message;
+  v1::Have& have = *message.mutable_have();
+  const auto flush = [&] {
+    if (!have.sums().empty()) link.Send(message);
+    have.clear_sums();
+  };
+  have.set_blob(ToRaw(share.blob));
+  for (size_t piece = 0; piece < share.promised.size(); ++piece) {
+    if (!share.promised[piece]) {
+      flush();
+      continue;
+    }
+    if (have.sums().empty()) have.set_first(static_cast<uint32_t>(piece));
+    have.mutable_sums()->append(ToRaw(*share.promised[piece]));
+    if (have.sums().size() >= kMaxSumsPerHave * Digest::kBytes) flush();
+  }
+  flush();
+}
+
+void Cluster::Seed(const Digest& digest) {
+  const auto opened = options_.blobs.Open(digest);
+  std::vector<Digest> sums;
+  uint32_t first = 0;
+  uint64_t size = 0;
+  {
+    MutexLock lock(mutex_);
+    Share* const share = FindShare(digest);
+    if (share == nullptr || !opened.ok()) {
+      if (share != nullptr) share->hashing = false;
+      return;
+    }
+    size = share->size_bytes;
+    while (first < share->promised.size() && share->promised[first]) ++first;
+    if (first == share->promised.size()) {
+      share->hashing = false;
+      return;
+    }
+  }
+  const uint64_t piece_size = PieceSizeFor(size);
+  std::string bytes;
+  for (uint64_t at = first * piece_size, end = std::min(size, at + kSeedStepBytes); at < end;) {
+    bytes.resize(std::min(piece_size, size - at));
+    const auto got = ReadAt((*opened)->file()->get(), bytes, at);
+    if (!got.ok() || *got != bytes.size()) {
+      LOG_ERROR("blob not seeded: its file cannot be read", {{"digest", digest.ToString()}});
+      MutexLock lock(mutex_);
+      if (Share* const share = FindShare(digest)) share->hashing = false;
+      return;
+    }
+    sums.push_back(Digest::Of(bytes));
+    at += bytes.size();
+  }
+  Attest(digest, size, PieceIndex{first}, sums);
+  {
+    MutexLock lock(mutex_);
+    ++tasks_;
+  }
+  const Status queued = options_.cpu.Submit([this, digest] {
+    Seed(digest);
+    MutexLock lock(mutex_);
+    --tasks_;
+    changed_.NotifyAll();
+  });
+  if (queued.ok()) return;
+  MutexLock lock(mutex_);
+  --tasks_;
+  if (Share* const share = FindShare(digest)) share->hashing = false;
+}
+
+// --- what they say ---
+
+Status Cluster::OnLinkUp(const std::shared_ptr<NeighbourLink>& link) {
+  const std::string& id = link->peer().id;
+  if (!MayAsk(id)) return PermissionDenied("node " + id + " is banned here");
+  std::shared_ptr<NeighbourLink> replaced;
+  {
+    MutexLock lock(mutex_);
+    const auto open = neighbours_.find(id);
+    if (open != neighbours_.end()) {
+      // Both opened one: both keep the one that the smaller id opened, else none might be left.
+      const bool keep = link->dialled() == (options_.node_id < id);
+      if (!keep || open->second.link->dialled() == link->dialled()) {
+        return AlreadyExists("there is a stream to node " + id);
+      }
+      replaced = open->second.link;
+    }
+  }
+  if (replaced) {
+    OnLinkDown(*replaced);
+    replaced->Close(AlreadyExists("there is another stream to node " + id));
+  }
+  MutexLock lock(mutex_);
+  if (neighbours_.size() >= kMaxNeighbours) return ResourceExhausted("too many neighbours");
+  lost_.erase(id);
+  Neighbour& neighbour = neighbours_[id];
+  neighbour.link = link;
+  neighbour.counted = options_.clock.SteadyNow();
+  for (const auto& [blob, peers] : wanted_) {
+    const bool chosen = std::ranges::find(peers, id, &PeerAddress::id) != peers.end();
+    if (Share* const share = FindShare(blob); share != nullptr && chosen) {
+      TellInterest(neighbour, *share);
+    }
+  }
+  // Without a tracker nobody chose: it may have anything that is wanted.
+  if (tracker_ != nullptr && tracker_->connected()) return OkStatus();
+  for (auto& [blob, share] : shares_) {
+    if (!share.transfer.expired()) TellInterest(neighbour, share);
+  }
+  return OkStatus();
+}
+
+void Cluster::OnLinkDown(const NeighbourLink& link) {
+  const std::string id = link.peer().id;
+  {
+    MutexLock lock(mutex_);
+    const auto neighbour = neighbours_.find(id);
+    const bool open = neighbour != neighbours_.end();
+    if (open && neighbour->second.link.get() != &link) return;  // another one took its place
+    NoteLost(id);
+    if (!open) return;
+    neighbours_.erase(neighbour);
+    for (auto& [blob, share] : shares_) share.listeners.erase(id);
+  }
+  for (const auto& transfer : Transfers()) transfer->OnNeighbourGone(id);
+}
+
+void Cluster::NoteLost(const std::string& node_id) {
+  const bool wanted = std::ranges::any_of(wanted_, [&](const auto& entry) {
+    return std::ranges::find(entry.second, node_id, &PeerAddress::id) != entry.second.end();
+  });
+  if (!wanted) return;
+  if (lost_.size() >= kMaxLost) lost_.clear();
+  const auto [lost, first] = lost_.try_emplace(node_id);
+  if (!first) lost->second.pause = std::min(2 * lost->second.pause, kLastRedial);
+  lost->second.next = options_.clock.SteadyNow() + lost->second.pause;
+}
+
+void Cluster::Redial(const Digest& blob) {
+  std::vector<PeerAddress> due;
+  NeighbourDialer* dialer = nullptr;
+  {
+    MutexLock lock(mutex_);
+    if (lost_.empty()) return;  // nearly always
+    const auto wanted = wanted_.find(blob);
+    if (wanted == wanted_.end() || dialer_ == nullptr) return;
+    dialer = dialer_;
+    const SteadyTime now = options_.clock.SteadyNow();
+    for (const PeerAddress& peer : wanted->second) {
+      const auto lost = lost_.find(peer.id);
+      if (lost == lost_.end() || now < lost->second.next) continue;
+      lost->second.next = now + lost->second.pause;
+      due.push_back(peer);
+    }
+  }
+  for (const PeerAddress& peer : due) {
+    if (MayAsk(peer.id)) dialer->Dial(peer);
+  }
+}
+
+Status Cluster::CountMessage(Neighbour& neighbour) {
+  const SteadyTime now = options_.clock.SteadyNow();
+  const double seconds = std::chrono::duration<double>(now - neighbour.counted).count();
+  neighbour.counted = now;
+  neighbour.messages = std::max(0.0, neighbour.messages - seconds * kMessagesPerSecond) + 1;
+  return neighbour.messages <= kMessageBurst ? OkStatus()
+                                             : ResourceExhausted("a flood of messages");
+}
+
+Status Cluster::OnMessage(NeighbourLink& link, const v1::NeighbourMessage& message) {
+  const std::string& id = link.peer().id;
+  Status status;
+  {
+    MutexLock lock(mutex_);
+    const auto neighbour = neighbours_.find(id);
+    if (neighbour == neighbours_.end() || neighbour->second.link.get() != &link) return OkStatus();
+    status = CountMessage(neighbour->second);
+  }
+  if (status.ok() && message.has_interest()) status = OnInterest(link, message.interest());
+  if (status.ok() && message.has_have()) status = OnHave(link, message.have());
+  if (status.ok() && message.has_attestation()) status = OnAttestation(id, message.attestation());
+  if (status.ok() && message.has_goodbye()) {
+    const auto blob = FromRaw(message.goodbye().blob());
+    if (const auto transfer = blob ? TransferOf(*blob) : nullptr) transfer->OnNeighbourGone(id);
+    MutexLock lock(mutex_);
+    if (Share* const share = blob ? FindShare(*blob) : nullptr) share->listeners.erase(id);
+    // It forgot what it was told: the next Interest is for both to say.
+    const auto neighbour = neighbours_.find(id);
+    if (blob && neighbour != neighbours_.end()) neighbour->second.told.erase(*blob);
+  }
+  if (status.ok()) return status;
+  LOG_WARNING("neighbour cut off", {{"node", id}, {"name", link.peer().name}, {"error", status}});
+  MutexLock lock(mutex_);
+  if (shut_out_.size() >= kMaxShutOut) shut_out_.clear();
+  shut_out_[id] = options_.clock.SteadyNow() + kShutOut;
+  return status;
+}
+
+Status Cluster::OnInterest(NeighbourLink& link, const v1::Interest& interest) {
+  const auto blob = FromRaw(interest.blob());
+  if (!blob) return InvalidArgument("an Interest without a digest");
+  const bool may_share = !options_.may_share || options_.may_share(*blob);
+  const auto complete = may_share ? options_.blobs.Info(*blob) : NotFound("not shared");
+  MutexLock lock(mutex_);
+  const auto neighbour = neighbours_.find(link.peer().id);
+  if (neighbour == neighbours_.end()) return OkStatus();
+  Share* share = FindShare(*blob);
+  const bool wanted = share != nullptr && !share->transfer.expired();
+  const bool seeded =
+      complete.ok() && complete->size_bytes == interest.size_bytes() && interest.size_bytes() > 0;
+  if (!wanted && !seeded) {
+    v1::NeighbourMessage message;
+    message.mutable_goodbye()->set_blob(interest.blob());
+    link.Send(message);
+    return OkStatus();
+  }
+  if (share == nullptr) share = &MakeShare(*blob, interest.size_bytes());
+  share->seeded = share->seeded || !wanted;
+  if (share->size_bytes != interest.size_bytes()) return OkStatus();  // one manifest is wrong
+  if (share->listeners.contains(link.peer().id)) return OkStatus();
+  TellInterest(neighbour->second, *share);
+  Listener& listener = share->listeners[link.peer().id];
+  TellAttestations(link, *share, listener);
+  TellAllHaves(link, *share);
+  const bool all = std::ranges::all_of(share->promised, [](const auto& sum) { return !!sum; });
+  if (wanted || all || share->hashing) return OkStatus();
+  share->hashing = true;
+  ++tasks_;
+  const Status queued = options_.cpu.Submit([this, digest = *blob] {
+    Seed(digest);
+    MutexLock task_lock(mutex_);
+    --tasks_;
+    changed_.NotifyAll();
+  });
+  if (!queued.ok()) {
+    --tasks_;
+    share->hashing = false;
+  }
+  return OkStatus();
+}
+
+Status Cluster::OnHave(NeighbourLink& link, const v1::Have& have) {
+  const auto blob = FromRaw(have.blob());
+  const size_t count = have.sums().size() / Digest::kBytes;
+  if (!blob || have.sums().size() % Digest::kBytes != 0 || count == 0 || count > kMaxSumsPerHave) {
+    return InvalidArgument("a Have beyond its limits");
+  }
+  const auto transfer = TransferOf(*blob);
+  if (!transfer) return OkStatus();
+  std::vector<PieceSum> pieces;
+  for (size_t i = 0; i < count; ++i) {
+    const uint64_t piece = uint64_t{have.first()} + i;
+    if (piece >= transfer->pieces()) return InvalidArgument("a Have of pieces that do not exist");
+    pieces.push_back({PieceIndex{static_cast<uint32_t>(piece)},
+                      *FromRaw(std::string_view(have.sums()).substr(i * 32, 32))});
+  }
+  transfer->OnHave(link.peer(), pieces);
+  return OkStatus();
+}
+
+// `from` "" = the tracker.
+Status Cluster::OnAttestation(const std::string& from, const v1::Attestation& attestation) {
+  const auto unchecked = TRY(ParsePieceSums(attestation.payload()));
+  {
+    MutexLock lock(mutex_);
+    Share* const share = FindShare(unchecked.blob);
+    if (share == nullptr) return OkStatus();
+    const Digest id = IdOf(attestation);
+    if (const auto listener = share->listeners.find(from); listener != share->listeners.end()) {
+      if (share->known.contains(id) || HasRoom(*share, attestation)) {
+        listener->second.knows.insert(id);
+      }
+    }
+    if (share->known.contains(id) || !HasRoom(*share, attestation)) return OkStatus();
+    if (share->size_bytes != unchecked.size_bytes) return OkStatus();
+  }
+  const auto sums = TRY(options_.attester.Check(attestation));
+  std::shared_ptr<ClusterTransfer> transfer;
+  {
+    MutexLock lock(mutex_);
+    Share* const share = FindShare(sums.blob);
+    if (share == nullptr || banned_.contains(sums.node_id)) return OkStatus();
+    if (!AddAttestation(*share, attestation, sums.node_id)) return OkStatus();
+    transfer = share->transfer.lock();
+  }
+  if (transfer) transfer->OnSums(sums.node_id, sums.sums);
+  return OkStatus();
+}
+
+}  // namespace hearth::p2p

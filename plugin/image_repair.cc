@@ -1,0 +1,211 @@
+#include "plugin/image_repair.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "oci/config.h"
+#include "oci/index.h"
+#include "oci/media_type.h"
+
+namespace hearth::plugin {
+
+namespace {
+
+constexpr size_t kMaxOrigins = 8;  // of one blob: each may take its time to refuse
+
+Status NoOrigin() {
+  return NotFound(
+      "nothing says which registry it came from (import it again, or push it to a registry and "
+      "pull it)");
+}
+
+}  // namespace
+
+std::vector<oci::Access> ImageRepair::OriginsFor(const Digest& digest) const {
+  std::vector<oci::Access> origins = origins_;
+  const auto content = ns_.content.find(digest);
+  if (content != ns_.content.end()) {
+    for (const oci::Access& origin : OriginsOf(content->second)) {
+      const bool there = std::any_of(origins.begin(), origins.end(), [&](const auto& one) {
+        return one.registry == origin.registry && one.repository == origin.repository;
+      });
+      if (!there) origins.push_back(origin);
+    }
+  }
+  if (origins.size() > kMaxOrigins) origins.resize(kMaxOrigins);
+  return origins;
+}
+
+bool ImageRepair::Wanted(const Digest& digest) const {
+  return ns_.content.contains(digest) && survey_.Lost(parts_.store, digest);
+}
+
+Status ImageRepair::Claim(const Digest& digest) {
+  if (!survey_.content_is_ours || !ns_.content.contains(digest)) return OkStatus();
+  return parts_.store.blobs().Claim(digest).status();
+}
+
+// --- documents ---
+
+Result<std::string> ImageRepair::Document(const Digest& digest, const std::stop_token& stop) {
+  if (auto here = parts_.resolver.Read(digest, oci::kMaxManifestBytes); here.ok()) return here;
+  Status first = NoOrigin();
+  bool tried = false;
+  for (const oci::Access& origin : OriginsFor(digest)) {
+    auto document = parts_.resolver.Load(origin, digest, stop);
+    if (document.ok()) {
+      TRY_STATUS(parts_.resolver.Keep(digest, document->bytes, stop));
+      fetched_bytes_ += document->bytes.size();
+      ++fetched_blobs_;
+      return document->bytes;
+    }
+    if (document.status().code() == StatusCode::kCancelled) return document.status();
+    if (!std::exchange(tried, true)) first = document.status();
+  }
+  return first.Annotate("manifest " + digest.ToString());
+}
+
+Status ImageRepair::ReadManifests(const ImageRecord& image, const std::stop_token& stop) {
+  std::vector<std::pair<Digest, std::string>> left = {{image.digest, image.media_type}};
+  std::set<Digest> seen;
+  while (!left.empty()) {
+    const auto [digest, media_type] = left.back();
+    left.pop_back();
+    if (!seen.insert(digest).second) continue;
+    const std::string bytes = TRY(Document(digest, stop));
+    TRY_STATUS(Claim(digest));
+    if (!oci::IsIndexType(media_type)) {
+      manifests_.emplace_back(digest, TRY(oci::Manifest::Parse(bytes, media_type)));
+      continue;
+    }
+    for (const auto& one : TRY(oci::Index::Parse(bytes, media_type)).manifests) {
+      // Of the platforms that were not pulled containerd names nothing.
+      if (ns_.content.contains(one.digest)) left.emplace_back(one.digest, one.media_type);
+    }
+  }
+  return OkStatus();
+}
+
+// --- blobs and layers ---
+
+Status ImageRepair::BeginBlob(const oci::Descriptor& blob) {
+  Transfer transfer{.blob = blob, .fetch = nullptr, .build = nullptr, .had_bytes = 0};
+  transfer.fetch = TRY(parts_.swarm.Fetch(
+      {.digest = blob.digest, .size_bytes = blob.size_bytes, .origins = OriginsFor(blob.digest)}));
+  transfer.had_bytes = transfer.fetch->blob()->PresentBytes();
+  transfers_.push_back(std::move(transfer));
+  return OkStatus();
+}
+
+Status ImageRepair::BeginLayers(const ImageLayers& image) {
+  auto& snapshots = parts_.store.snapshots();
+  size_t end = 0;  // layers from here on are not missed
+  for (size_t i = 0; i < image.layers.size(); ++i) {
+    chains_.insert(image.layers[i].chain);
+    if (survey_.lost_chains.contains(image.layers[i].chain)) end = i + 1;
+  }
+  for (size_t i = 0; i < image.layers.size(); ++i) {
+    const ImageLayer& layer = image.layers[i];
+    if (Wanted(layer.blob.digest)) Keep(BeginBlob(layer.blob));
+    if (i >= end || snapshots.FindLayer(layer.chain).ok()) continue;
+    auto origins = OriginsFor(layer.blob.digest);
+    if (origins.empty() && !parts_.store.blobs().Info(layer.blob.digest).ok()) {
+      return NoOrigin().Annotate("layer " + layer.blob.digest.ToString());
+    }
+    Transfer transfer{.blob = layer.blob, .fetch = nullptr, .build = nullptr, .had_bytes = 0};
+    transfer.build = TRY(parts_.builder.Build({.chain = layer.chain,
+                                               .parent_chain = image.ParentChain(i),
+                                               .diff_id = layer.diff_id,
+                                               .blob = layer.blob,
+                                               .origins = std::move(origins)}));
+    transfers_.push_back(std::move(transfer));
+  }
+  return OkStatus();
+}
+
+Status ImageRepair::Begin(const Digest& digest, const oci::Manifest& manifest,
+                          const std::stop_token& stop) {
+  const oci::Descriptor& config = manifest.config;
+  if (!parts_.store.blobs().Info(config.digest).ok()) {
+    TRY_STATUS(BeginBlob(config));
+    Transfer transfer = std::move(transfers_.back());
+    transfers_.pop_back();
+    TRY_STATUS(Wait(transfer, stop));
+  }
+  const auto bytes = TRY(parts_.resolver.Read(config.digest, oci::kMaxConfigBytes));
+  const auto joined = JoinLayers(digest, manifest, bytes);
+  if (joined.ok()) {
+    if (!origins_.empty()) TRY_STATUS(parts_.chains.Remember(*joined, origins_.front()));
+    return BeginLayers(*joined);
+  }
+  // No image, or one that we do not unpack: its blobs are all that can be brought.
+  for (const auto& layer : manifest.layers) {
+    if (Wanted(layer.digest)) Keep(BeginBlob(layer));
+  }
+  if (oci::IsConfigType(config.media_type)) return joined.status();
+  return OkStatus();
+}
+
+Status ImageRepair::Wait(Transfer& transfer, const std::stop_token& stop) {
+  const auto wait = [&](const auto& work) -> Status {
+    while (true) {
+      Status status = work(Deadline::After(parts_.progress_interval));
+      if (status.code() != StatusCode::kDeadlineExceeded) return status;
+      Report();
+    }
+  };
+  if (transfer.build) {
+    return wait([&](Deadline tick) { return transfer.build->Wait(stop, tick); });
+  }
+  TRY_STATUS(wait([&](Deadline tick) {
+               return transfer.fetch->WaitComplete(stop, tick);
+             }).Annotate("blob " + transfer.blob.digest.ToString()));
+  fetched_bytes_ += transfer.blob.size_bytes - transfer.had_bytes;
+  ++fetched_blobs_;
+  transfer.fetch.reset();
+  return Claim(transfer.blob.digest);
+}
+
+Status ImageRepair::WaitAll(const std::stop_token& stop) {
+  for (Transfer& transfer : transfers_) {
+    const Status status = Wait(transfer, stop);
+    if (status.code() == StatusCode::kCancelled) return status;
+    Keep(status);
+    Report();
+  }
+  return first_error_;
+}
+
+void ImageRepair::Report() const {
+  uint64_t bytes = fetched_bytes_;
+  for (const Transfer& transfer : transfers_) {
+    if (!transfer.fetch) continue;
+    const uint64_t present = transfer.fetch->blob()->PresentBytes();
+    bytes += present - std::min(present, transfer.had_bytes);
+  }
+  progress_(bytes);
+}
+
+Status ImageRepair::Run(const ImageRecord& image, const std::stop_token& stop) {
+  TRY_STATUS(ReadManifests(image, stop));
+  for (const auto& [digest, manifest] : manifests_) {
+    const Status begun = Begin(digest, manifest, stop);
+    if (begun.code() == StatusCode::kCancelled) return begun;
+    Keep(begun);
+  }
+  return WaitAll(stop);
+}
+
+Status ImageRepair::RunBlob(const ContentRecord& content, const std::stop_token& stop) {
+  if (IsDocument(content)) {
+    TRY(Document(content.digest, stop));
+    return Claim(content.digest);
+  }
+  oci::Descriptor blob;
+  blob.digest = content.digest;
+  blob.size_bytes = content.size_bytes;
+  TRY_STATUS(BeginBlob(blob));
+  return WaitAll(stop);
+}
+
+}  // namespace hearth::plugin

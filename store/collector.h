@@ -1,0 +1,110 @@
+// Collector: frees space where the file system, or the store's quota, lacks it.
+//
+// Takes what nobody asked to keep first, then preheats, each least recently used first, then pins;
+// pins go only for the file system's sake. What containerd uses, what somebody reads, what was used
+// in the last minute, layers that others lie on and blobs whose layer a power loss could still
+// take are not taken. Any thread; one run at a time, the others wait for it.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/status.h"
+#include "base/thread.h"
+#include "store/disk.h"
+#include "store/store.h"
+
+namespace hearth::store {
+
+struct SpaceLimits {
+  uint64_t quota_bytes = 0;     // of the store's own blobs, layers and ingests
+  uint64_t min_free_bytes = 0;  // of the file system; 0 = whatever others leave
+};
+
+enum class VictimKind : uint8_t { kBlob, kPartial, kLayer };
+// In the order in which they go.
+enum class Keep : uint8_t { kCached, kPreheated, kPinned };
+
+std::string_view Name(VictimKind kind);
+std::string_view Name(Keep keep);
+
+// Something that may go.
+struct Victim {
+  VictimKind kind = VictimKind::kBlob;
+  Digest id;  // a blob's digest, a layer's chain ID
+  uint64_t size_bytes = 0;
+  Keep keep = Keep::kCached;
+  WallTime last_used;
+  std::optional<Digest> parent_chain;  // of a layer
+};
+
+struct Shortage {
+  uint64_t free_bytes = 0;   // missing to min_free
+  uint64_t quota_bytes = 0;  // more than the quota
+  bool any() const { return free_bytes > 0 || quota_bytes > 0; }
+};
+
+struct Collected {
+  Shortage before;
+  Shortage after;
+  size_t blobs = 0;  // partial ones too
+  size_t layers = 0;
+  uint64_t freed_bytes = 0;  // as the records counted them
+};
+
+// The victims that make up for `shortage`, in order. `layers_above` counts the layers that lie on
+// each; those with any go only after all of these.
+std::vector<Victim> ChooseVictims(const std::vector<Victim>& candidates,
+                                  std::unordered_map<Digest, size_t> layers_above,
+                                  Shortage shortage);
+
+// 10,000 victims a second at most.
+inline constexpr size_t kVictimsPerTurn = 100;
+inline constexpr std::chrono::milliseconds kVictimsPause{10};
+
+class Collector {
+ public:
+  struct Options {
+    Store& store;
+    // Of a file system with so many bytes; asked at each run.
+    std::function<SpaceLimits(uint64_t file_system_bytes)> limits;
+    std::chrono::nanoseconds young = std::chrono::minutes(1);  // used so lately: not taken
+    const Clock& clock = RealClock();
+    Disk& disk = RealDisk();
+    Pause pause = PauseFor;  // after each kVictimsPerTurn
+  };
+  explicit Collector(Options options) : options_(std::move(options)) {}
+
+  // Frees what the limits ask for, and deletes what was removed; may take long. `visit` hears of
+  // each victim. With `dry_run` nothing goes, and `after` is what would be left.
+  Result<Collected> Collect(bool dry_run, const std::function<void(const Victim&)>& visit,
+                            std::stop_token stop);
+  // The same, so that `size_bytes` more fit in. kResourceExhausted, with the figures and the keys
+  // to change, when they do not.
+  Status MakeRoom(uint64_t size_bytes, std::stop_token stop);
+  // Whether the file system has less than min_free now. Cheap.
+  Result<bool> IsShort() const;
+
+ private:
+  Result<Collected> CollectHeld(uint64_t room_bytes, bool dry_run,
+                                const std::function<void(const Victim&)>& visit,
+                                std::stop_token stop) REQUIRES(mutex_);
+  Result<Shortage> Measure(uint64_t room_bytes) const;
+  Result<uint64_t> OwnBytes() const;
+  Result<std::vector<Victim>> Choose(const Shortage& shortage) const;
+  Status Evict(const Victim& victim) const;
+  WallTime UnusedSince() const { return options_.clock.WallNow() - options_.young; }
+
+  const Options options_;
+  Mutex mutex_;  // one run
+};
+
+}  // namespace hearth::store
