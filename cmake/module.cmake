@@ -34,6 +34,8 @@ function(module name)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE ${name} ${ARG_TEST_LIBS} GTest::gtest_main
                                                GTest::gmock)
+    # Half of a build is tests, and half of that is optimising what runs once.
+    target_compile_options(${name}_test PRIVATE -O0)
     add_test(NAME ${name} COMMAND ${name}_test WORKING_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR})
     # A sanitizer on a busy machine may take ten times as long.
     set_tests_properties(${name} PROPERTIES TIMEOUT 900)
