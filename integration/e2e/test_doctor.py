@@ -31,7 +31,10 @@ def worst(document):
 
 
 def not_ok(found):
-    return {check: one["state"] for check, one in found.items() if one["state"] != "ok" and check not in OF_THE_MACHINE}
+    bad = [one for check, one in found.items() if one["state"] != "ok" and check not in OF_THE_MACHINE]
+    for one in bad:
+        print(one)  # pytest shows it with a failure, which the states alone would not explain
+    return {one["check"]: one["state"] for one in bad}
 
 
 def test_doctor_names_what_is_broken(machine, tls_registry):  # noqa: F811
