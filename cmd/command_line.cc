@@ -6,11 +6,11 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/nearest_name.h"
 #include "base/units.h"
 #include "cmd/commands.h"
 #include "cmd/describe.h"
 #include "cmd/manager_commands.h"
-#include "config/toml_section.h"
 
 namespace hearth::cmd {
 
@@ -407,7 +407,7 @@ std::string UnknownSubcommand(const CLI::App& app, int argc, char** argv) {
     }
     if (names.empty()) return "";  // the word is an argument
     if (chosen == nullptr) {
-      const std::string near = config::NearestName(argv[i], names);
+      const std::string near = NearestName(argv[i], names);
       return "there is no subcommand \"" + std::string(argv[i]) + "\" (" +
              (near.empty() ? "" : "did you mean \"" + near + "\"? ") + "see " + path + " -h)";
     }

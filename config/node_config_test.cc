@@ -223,10 +223,5 @@ TEST(SpaceAmount, ParsesPercentAndBytes) {
   EXPECT_FALSE(SpaceAmount::Parse("x%").ok());
 }
 
-TEST(NearestName, FindsNearNamesOnly) {
-  EXPECT_EQ(NearestName("lisen", {"auth_cache", "listen"}), "listen");
-  EXPECT_EQ(NearestName("zz", {"aa"}), "");
-}
-
 }  // namespace
 }  // namespace hearth::config

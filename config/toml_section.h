@@ -78,7 +78,4 @@ class TomlDocument {
   std::shared_ptr<TomlSection::State> state_;
 };
 
-// The candidate that is at most two edits away from `word`, "" where there is none.
-std::string NearestName(std::string_view word, const std::vector<std::string>& candidates);
-
 }  // namespace hearth::config

@@ -4,26 +4,13 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/nearest_name.h"
+
 namespace hearth::manager {
 
 namespace {
 
 using nlohmann::json;
-
-// Edits between two words, at most `limit` + 1.
-size_t Distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t change = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, change});
-    }
-  }
-  return row[b.size()];
-}
 
 constexpr size_t kMaxShownBytes = 64;
 
@@ -125,10 +112,7 @@ Status JsonBody::Finish() const {
   if (!state_->bad.ok()) return state_->bad;
   for (const auto& [name, value] : state_->object.items()) {
     if (state_->read.contains(name)) continue;
-    std::string near;
-    for (const std::string& known : state_->read) {
-      if (name.size() <= kMaxShownBytes && Distance(name, known) <= 2) near = known;
-    }
+    const std::string near = NearestName(name, {state_->read.begin(), state_->read.end()});
     return InvalidArgument("unknown field " + Shown(name) +
                            (near.empty() ? "" : " (did you mean \"" + near + "\"?)"));
   }
