@@ -1,11 +1,10 @@
 #include "oci/auth.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/base64.h"
 #include "base/digest.h"
 #include "net/http.h"
 
@@ -19,15 +18,6 @@ constexpr seconds kDefaultLifetime{60};  // distribution's token specification
 constexpr seconds kMaxLifetime{24 * 3600};
 constexpr size_t kMaxTokenBytes = 64 * 1024;
 constexpr int kTokenRedirects = 5;
-
-std::string EncodeBase64(std::string_view text) {
-  std::string out((text.size() + 2) / 3 * 4 + 1, '\0');
-  const int size = ::EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                     reinterpret_cast<const unsigned char*>(text.data()),
-                                     static_cast<int>(text.size()));
-  out.resize(static_cast<size_t>(size));
-  return out;
-}
 
 Secret<std::string> BasicHeader(const Credential& credential) {
   return Secret<std::string>(

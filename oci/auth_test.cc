@@ -67,6 +67,44 @@ TEST(DockerConfig, FindsCredentials) {
   EXPECT_THAT(helper.message(), HasSubstr("docker-credential-gcloud"));
 }
 
+// The keys of a Kubernetes secret, matched as kubelet matches them.
+TEST(DockerConfig, KeysMayHavePatternsAndPaths) {
+  const auto config = DockerConfig::Parse(R"({"auths":{
+      "https://r.io":{"username":"plain","password":"p"},
+      "r.io/team":{"username":"team","password":"p"},
+      "http://r.io/v2/team/app":{"username":"app","password":"p"},
+      "*.example.com":{"username":"star","password":"p"},
+      "reg-??.example.com:5000":{"username":"ports","password":"p"},
+      "docker.io/me":{"username":"me","password":"p"}}})");
+  ASSERT_TRUE(config.ok()) << config.status();
+  const std::tuple<const char*, const char*, const char*> cases[] = {
+      {"r.io", "other/app", "plain"},
+      {"r.io", "team/x", "team"},
+      {"r.io", "team/app", "app"},
+      {"a.example.com", "x", "star"},
+      {"a.b.example.com", "x", ""},
+      {"example.com", "x", ""},
+      {"a.example.com:5000", "x", ""},
+      {"reg-01.example.com:5000", "x", "ports"},
+      {"reg-1.example.com:5000", "x", ""},
+      {"index.docker.io", "me/app", "me"},
+      {"docker.io", "library/nginx", ""},
+      {"r.io.evil.com", "x", ""},
+      {"r.io:443", "x", ""},
+      {"xr.io", "x", ""},
+  };
+  for (const auto& [domain, path, user] : cases) {
+    EXPECT_EQ(config->For(domain, path)->username, user) << domain << " " << path;
+  }
+}
+
+TEST(DockerConfig, PatternsOfManyStarsTakeNoTime) {
+  std::string stars;
+  for (int i = 0; i < 200; ++i) stars += "*a";
+  const auto config = DockerConfig::Parse(R"({"auths":{")" + stars + R"(":{"username":"u"}}})");
+  EXPECT_TRUE(config->For(std::string(10'000, 'a') + "b", "x")->empty());
+}
+
 TEST(DockerConfig, DefaultHelperMattersOnlyWhereALoginLeftAnEntry) {
   const auto config = DockerConfig::Parse(R"({"auths":{"a.io":{}},"credsStore":"desktop"})");
   EXPECT_EQ(config->For("a.io").status().code(), StatusCode::kUnimplemented);

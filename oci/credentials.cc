@@ -1,9 +1,10 @@
 #include "oci/credentials.h"
 
-#include <openssl/evp.h>
-
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
+#include "base/base64.h"
 #include "base/file.h"
 #include "oci/reference.h"
 
@@ -13,32 +14,62 @@ namespace {
 
 using nlohmann::json;
 
-// Docker writes keys as "host", "https://host", "https://index.docker.io/v1/".
-std::string DomainOfKey(std::string_view key) {
+// Docker writes keys as "host", "https://host", "https://index.docker.io/v1/", Kubernetes also as
+// "*.example.com/team".
+std::pair<std::string, std::string> SplitKey(std::string_view key) {
   if (const size_t scheme = key.find("://"); scheme != std::string_view::npos) {
     key.remove_prefix(scheme + 3);
   }
-  return NormalizeDomain(key.substr(0, key.find('/')));
+  const size_t slash = std::min(key.find('/'), key.size());
+  std::string_view path = key.substr(std::min(slash + 1, key.size()));
+  if (path == "v1" || path == "v2" || path.starts_with("v1/") || path.starts_with("v2/")) {
+    path.remove_prefix(std::min<size_t>(3, path.size()));
+  }
+  return {NormalizeDomain(key.substr(0, slash)), std::string(path)};
+}
+
+// "*" and "?" within one label; both texts without dots. Linear in the product of their sizes.
+bool LabelMatches(std::string_view pattern, std::string_view label) {
+  size_t at = 0, in = 0, star = std::string_view::npos, retry = 0;
+  while (in < label.size()) {
+    if (at < pattern.size() && (pattern[at] == '?' || pattern[at] == label[in])) {
+      ++at;
+      ++in;
+    } else if (at < pattern.size() && pattern[at] == '*') {
+      star = at++;
+      retry = in;
+    } else if (star != std::string_view::npos) {
+      at = star + 1;
+      in = ++retry;
+    } else {
+      return false;
+    }
+  }
+  return pattern.find_first_not_of('*', at) == std::string_view::npos;
+}
+
+bool HostMatches(std::string_view pattern, std::string_view host) {
+  for (;;) {
+    const size_t pattern_end = std::min(pattern.find('.'), pattern.size());
+    const size_t host_end = std::min(host.find('.'), host.size());
+    if (!LabelMatches(pattern.substr(0, pattern_end), host.substr(0, host_end))) return false;
+    const bool last = pattern_end == pattern.size();
+    if (last != (host_end == host.size())) return false;
+    if (last) return true;
+    pattern.remove_prefix(pattern_end + 1);
+    host.remove_prefix(host_end + 1);
+  }
+}
+
+// Ports must be equal: no pattern reaches over the colon.
+std::pair<std::string_view, std::string_view> SplitPort(std::string_view host) {
+  const size_t colon = host.rfind(':');
+  if (colon == std::string_view::npos || host.ends_with(']')) return {host, ""};
+  return {host.substr(0, colon), host.substr(colon + 1)};
 }
 
 Status Wrong(const std::string& key, std::string_view why) {
   return InvalidArgument("docker config: auths[\"" + key + "\"]" + std::string(why));
-}
-
-Result<std::string> DecodeBase64(std::string text) {
-  std::erase_if(text, [](char c) { return c == '\n' || c == '\r' || c == ' '; });
-  while (text.ends_with('=')) text.pop_back();
-  const size_t padding = (4 - text.size() % 4) % 4;
-  text.append(padding, '=');
-  std::string out(text.size() / 4 * 3, '\0');
-  const int size = ::EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                     reinterpret_cast<const unsigned char*>(text.data()),
-                                     static_cast<int>(text.size()));
-  if (size < 0 || padding == 3 || static_cast<size_t>(size) < padding) {
-    return InvalidArgument("is not base64");
-  }
-  out.resize(static_cast<size_t>(size) - padding);
-  return out;
 }
 
 Result<std::string> TextField(const json& entry, const std::string& key, const char* name) {
@@ -79,16 +110,22 @@ Result<DockerConfig> DockerConfig::Parse(std::string_view text) {
     if (!auths->is_object()) return InvalidArgument("docker config: auths is no object");
     for (const auto& [key, entry] : auths->items()) {
       Credential credential = TRY(ReadEntry(key, entry));
-      config.credentials_[DomainOfKey(key)] = std::move(credential);
+      auto [host, path] = SplitKey(key);
+      config.entries_.push_back({std::move(host), std::move(path), std::move(credential)});
     }
   }
+  // A longer path before its prefix, a name before the pattern that it matches.
+  std::stable_sort(config.entries_.begin(), config.entries_.end(),
+                   [](const Entry& a, const Entry& b) {
+                     return std::pair(a.host, a.path) > std::pair(b.host, b.path);
+                   });
   if (const auto helpers = document.find("credHelpers"); helpers != document.end()) {
     if (!helpers->is_object()) return InvalidArgument("docker config: credHelpers is no object");
     for (const auto& [key, helper] : helpers->items()) {
       if (!helper.is_string()) {
         return InvalidArgument("docker config: credHelpers[\"" + key + "\"] is no text");
       }
-      config.helpers_[DomainOfKey(key)] = helper.get<std::string>();
+      config.helpers_[SplitKey(key).first] = helper.get<std::string>();
     }
   }
   if (const auto store = document.find("credsStore"); store != document.end()) {
@@ -103,14 +140,26 @@ Result<DockerConfig> DockerConfig::Load(const std::filesystem::path& path) {
   return Parse(text).Annotate(path.string());
 }
 
-Result<Credential> DockerConfig::For(std::string_view domain_text) const {
+const DockerConfig::Entry* DockerConfig::Find(std::string_view domain,
+                                              std::string_view path) const {
+  const auto [host, port] = SplitPort(domain);
+  for (const Entry& entry : entries_) {
+    const auto [entry_host, entry_port] = SplitPort(entry.host);
+    if (entry_port == port && HostMatches(entry_host, host) && path.starts_with(entry.path)) {
+      return &entry;
+    }
+  }
+  return nullptr;
+}
+
+Result<Credential> DockerConfig::For(std::string_view domain_text, std::string_view path) const {
   const std::string domain = NormalizeDomain(domain_text);
-  const auto found = credentials_.find(domain);
-  if (found != credentials_.end() && !found->second.empty()) return found->second;
+  const Entry* found = Find(domain, path);
+  if (found != nullptr && !found->credential.empty()) return found->credential;
   const auto helper = helpers_.find(domain);
   std::string name = helper != helpers_.end() ? helper->second : "";
   // `docker login` leaves an empty entry behind where it gave the secret to the default helper.
-  if (name.empty() && found != credentials_.end()) name = default_helper_;
+  if (name.empty() && found != nullptr) name = default_helper_;
   if (name.empty()) return Credential();
   return Unimplemented("docker config: " + domain +
                        " is left to the credential helper docker-credential-" + name +

@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/log.h"
 #include "base/status.h"
@@ -30,13 +31,24 @@ class DockerConfig {
   static Result<DockerConfig> Parse(std::string_view json);
   static Result<DockerConfig> Load(const std::filesystem::path& path);
 
-  // Credential of `domain` ("docker.io", "host:5000"); an empty one where the file has none.
-  // kUnimplemented where the file sends us to a credential helper for it.
-  Result<Credential> For(std::string_view domain) const;
+  // Credential of `domain` ("docker.io", "host:5000") for its repository `path` ("library/nginx");
+  // an empty one where the file has none. As kubelet matches keys: "HOST[:PORT][/PATH]", a scheme
+  // and
+  // "/v1/", "/v2/" do not matter, "*" and "?" stand for characters within one label of the host,
+  // the path is a prefix, the longer key wins. kUnimplemented where the file sends us to a
+  // credential helper for it.
+  Result<Credential> For(std::string_view domain, std::string_view path = "") const;
 
  private:
-  std::map<std::string, Credential> credentials_;  // by normalised domain; may be empty
-  std::map<std::string, std::string> helpers_;     // domain → helper
+  struct Entry {
+    std::string host;       // normalised; may hold "*" and "?"
+    std::string path;       // "team/"
+    Credential credential;  // may be empty
+  };
+  const Entry* Find(std::string_view domain, std::string_view path) const;
+
+  std::vector<Entry> entries_;                  // in the order in which they are tried
+  std::map<std::string, std::string> helpers_;  // domain → helper
   std::string default_helper_;
 };
 

@@ -1,10 +1,9 @@
 #include "plugin/file_version.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 #include <array>
 
+#include "base/base64.h"
 #include "plugin/task_record.pb.h"
 
 namespace hearth::plugin {
@@ -27,15 +26,10 @@ net::HttpHeaders KeptHeaders(const net::HttpHeaders& headers) {
 }
 
 std::optional<Digest> DigestOfBase64(std::string_view text) {
-  // 32 bytes are 44 characters, the last of them "=".
-  if (text.size() != 44) return std::nullopt;
-  std::array<unsigned char, 33> bytes{};
-  const int size =
-      EVP_DecodeBlock(bytes.data(), reinterpret_cast<const unsigned char*>(text.data()),
-                      static_cast<int>(text.size()));
-  if (size != 33 || !text.ends_with('=') || text.ends_with("==")) return std::nullopt;
+  const auto bytes = DecodeBase64(text);
+  if (!bytes.ok() || bytes->size() != Digest::kBytes) return std::nullopt;
   std::array<uint8_t, Digest::kBytes> digest{};
-  std::copy_n(bytes.begin(), digest.size(), digest.begin());
+  std::copy_n(bytes->begin(), digest.size(), digest.begin());
   return Digest(digest);
 }
 
