@@ -86,7 +86,9 @@ class GrpcInspectClient final : public InspectClient {
     remove.set_snapshotter(snapshotter);
     remove.set_key(prepare.key());
     google::protobuf::Empty removed;
-    TRY_STATUS(Ended(snapshots_->Remove(removal.get(), remove, &removed)));
+    const Status gone = Ended(snapshots_->Remove(removal.get(), remove, &removed));
+    // No lease holds the snapshot, so a garbage collection that just ran may have taken it.
+    if (!gone.ok() && gone.code() != StatusCode::kNotFound) return gone;
     for (const auto& mount : prepared.mounts()) {
       if (mount.type() == "bind") return mount.source();
       for (const auto& option : mount.options()) {
