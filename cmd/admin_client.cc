@@ -12,7 +12,6 @@ namespace hearth::cmd {
 
 namespace {
 
-constexpr std::chrono::hours kStall{12};  // hashing a whole store may say nothing for long
 constexpr std::chrono::seconds kConnect{5};
 constexpr size_t kMaxErrorBytes = 64 * 1024;
 
@@ -101,22 +100,24 @@ Status ErrorFromAnswer(int http_status, std::string_view body) {
                                                " without saying why (see its log)");
 }
 
-Result<std::unique_ptr<AdminClient>> AdminClient::Create(std::filesystem::path socket) {
+Result<std::unique_ptr<AdminClient>> AdminClient::Create(std::filesystem::path socket,
+                                                         std::chrono::milliseconds stall) {
   net::HttpClient::Options options;
   options.max_connections = 2;
   auto client = TRY(net::HttpClient::Create(std::move(options)));
-  return std::unique_ptr<AdminClient>(new AdminClient(std::move(socket), std::move(client)));
+  return std::unique_ptr<AdminClient>(new AdminClient(std::move(socket), stall, std::move(client)));
 }
 
-AdminClient::AdminClient(std::filesystem::path socket, std::unique_ptr<net::HttpClient> client)
-    : socket_(std::move(socket)), client_(std::move(client)) {}
+AdminClient::AdminClient(std::filesystem::path socket, std::chrono::milliseconds stall,
+                         std::unique_ptr<net::HttpClient> client)
+    : socket_(std::move(socket)), stall_(stall), client_(std::move(client)) {}
 
 net::HttpRequest AdminClient::Request(const std::string& method, const std::string& target) const {
   net::HttpRequest request;
   request.method = method;
   request.url = "http://localhost" + target;
   request.unix_socket = socket_.string();
-  request.stall_timeout = kStall;
+  request.stall_timeout = stall_;
   request.connect_timeout = kConnect;
   return request;
 }

@@ -4,6 +4,7 @@
 // socket did not answer, why, and what to do.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -23,7 +24,10 @@ class AdminClient {
   static constexpr size_t kMaxLineBytes = 4 * 1024 * 1024;       // of one line of a stream
   static constexpr size_t kMaxQueuedBytes = 8 * 1024 * 1024;     // lines not taken yet
 
-  static Result<std::unique_ptr<AdminClient>> Create(std::filesystem::path socket);
+  // `stall`: a node that says nothing for so long is as good as none. Hashing a whole store may
+  // take hours between two lines.
+  static Result<std::unique_ptr<AdminClient>> Create(
+      std::filesystem::path socket, std::chrono::milliseconds stall = std::chrono::hours(12));
 
   // The answer's body; OK for 2xx only. `target` is "/v1/…" with its query.
   Result<std::string> Call(const std::string& method, const std::string& target,
@@ -40,7 +44,8 @@ class AdminClient {
                   std::stop_token stop = {});
 
  private:
-  AdminClient(std::filesystem::path socket, std::unique_ptr<net::HttpClient> client);
+  AdminClient(std::filesystem::path socket, std::chrono::milliseconds stall,
+              std::unique_ptr<net::HttpClient> client);
   net::HttpRequest Request(const std::string& method, const std::string& target) const;
   // What to say when nobody answers.
   Status Explain(const Status& status) const;
@@ -48,6 +53,7 @@ class AdminClient {
              bool on_loop, std::stop_token stop);
 
   const std::filesystem::path socket_;
+  const std::chrono::milliseconds stall_;
   std::unique_ptr<net::HttpClient> client_;
 };
 

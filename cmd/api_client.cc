@@ -48,8 +48,11 @@ Result<std::string> ApiClient::Call(const std::string& method, const std::string
   request.ca_file = ca_file_;
   const auto answer = client_->Fetch(request, kMaxAnswerBytes, stop);
   if (!answer.ok()) {
-    return answer.status().Annotate("manager " + base_ +
-                                    (ca_file_.empty() ? " (is HEARTH_CA_FILE needed?)" : ""));
+    const Status& why = answer.status();
+    const std::string advice =
+        std::string(" (does it run there, as --manager or HEARTH_MANAGER says?") +
+        (ca_file_.empty() ? " is its CA to be named with HEARTH_CA_FILE?)" : ")");
+    return Status(why.code(), "manager " + base_ + ": " + why.message() + advice);
   }
   if (answer->status >= 300) return ErrorFromAnswer(answer->status, answer->body);
   return answer->body;

@@ -46,6 +46,17 @@ CLI::App* Add(CLI::App& parent, const std::string& name, const std::string& what
   return sub;
 }
 
+// Of a command that needs no key of the config: what is typed has to be right all the same.
+Run Checked(const Shared& common, Run work) {
+  return [common, work = std::move(work)]() -> int {
+    if (!common->config_file.empty() || !common->sets.empty()) {
+      const auto config = LoadConfig(*common);
+      if (!config.ok()) return Fail("config", config.status());
+    }
+    return work();
+  };
+}
+
 // Go's duration form plus days, in whole seconds.
 std::function<void(const std::string&)> IntoSeconds(std::chrono::seconds& out) {
   return [&out](const std::string& text) {
@@ -81,7 +92,7 @@ void AddPreheat(CLI::App& app, const Shared& common, Run& run) {
   sub->add_option("REF", args->references, "image references")->required();
   sub->add_option("--depth", args->depth,
                   "blobs: in the store; layers: unpacked too; image: registered in containerd too "
-                  "(default: image where a containerd is configured)")
+                  "(default: image; blobs where containerd has not our snapshotter)")
       ->check(CLI::IsMember({"blobs", "layers", "image"}));
   sub->add_option("--platform", args->platforms,
                   "as linux/arm64, repeatable (default: this node's)")
@@ -174,7 +185,8 @@ void AddTaskId(CLI::App& app, const Shared& common, Run& run) {
          "query parameters that do not count, as \"Expires&Signature&ns\"; \"\" = all count "
          "(default: Dragonfly's list)")
       ->type_name("NAMES");
-  sub->callback([common, args, &run] { run = [=] { return RunTaskId(*common, *args); }; });
+  sub->callback(
+      [common, args, &run] { run = Checked(common, [=] { return RunTaskId(*common, *args); }); });
 }
 
 void AddSim(CLI::App& app, const Shared& common, Run& run) {
@@ -223,7 +235,8 @@ void AddSim(CLI::App& app, const Shared& common, Run& run) {
                   "when half of the nodes do not reach the others, s, as 0.5..2");
   sub->add_option("--origin-gone-at", args->origin_gone_at,
                   "the registry goes for good once that fraction of the blob has left it");
-  sub->callback([common, args, &run] { run = [=] { return RunSim(*common, *args); }; });
+  sub->callback(
+      [common, args, &run] { run = Checked(common, [=] { return RunSim(*common, *args); }); });
 }
 
 void AddInstall(CLI::App& app, const Shared& common, Run& run) {
@@ -311,6 +324,8 @@ void AddManagerOption(CLI::App& sub, const std::shared_ptr<ManagerArgs>& manager
 void AddManager(CLI::App& app, const Shared& common, Run& run) {
   CLI::App* sub = Add(app, "manager", "the cluster's manager: API, certificates, tracker",
                       "hearth manager --config /etc/hearth/manager.toml", common);
+  sub->get_option("--config")
+      ->description("config file (default: /etc/hearth/manager.toml where it exists)");
   sub->callback([=, &run] { run = [=] { return RunManager(*common); }; });
 }
 
@@ -323,16 +338,20 @@ void AddNodes(CLI::App& app, const Shared& common, Run& run) {
   CLI::App* list = Add(*nodes, "ls", "all nodes", "hearth nodes ls --cluster default", common);
   AddManagerOption(*list, manager);
   list->add_option("--cluster", *name, "of this cluster only");
-  list->callback([=, &run] { run = [=] { return RunNodesList(*common, *manager, *name); }; });
+  list->callback(
+      [=, &run] { run = Checked(common, [=] { return RunNodesList(*common, *manager, *name); }); });
   CLI::App* show = Add(*nodes, "show", "one node", "hearth nodes show n1", common);
   AddManagerOption(*show, manager);
   show->add_option("NAME", *name, "name or ID")->required();
-  show->callback([=, &run] { run = [=] { return RunNodesShow(*common, *manager, *name); }; });
+  show->callback(
+      [=, &run] { run = Checked(common, [=] { return RunNodesShow(*common, *manager, *name); }); });
   CLI::App* forget =
       Add(*nodes, "forget", "free a node's name for another key", "hearth nodes forget n1", common);
   AddManagerOption(*forget, manager);
   forget->add_option("NAME", *name, "name or ID")->required();
-  forget->callback([=, &run] { run = [=] { return RunNodesForget(*common, *manager, *name); }; });
+  forget->callback([=, &run] {
+    run = Checked(common, [=] { return RunNodesForget(*common, *manager, *name); });
+  });
 }
 
 void AddTokens(CLI::App& app, const Shared& common, Run& run) {
@@ -360,16 +379,21 @@ void AddTokens(CLI::App& app, const Shared& common, Run& run) {
       ->type_name("DURATION");
   create->add_option("--cluster", args->cluster, "that a join token is for (default: default)");
   create->add_option("--uses", args->uses, "nodes that may join with it (default: 1)");
-  create->callback([=, &run] { run = [=] { return RunTokensCreate(*common, *manager, *args); }; });
+  create->callback([=, &run] {
+    run = Checked(common, [=] { return RunTokensCreate(*common, *manager, *args); });
+  });
   CLI::App* list = Add(*tokens, "ls", "all tokens, without their text", "hearth tokens ls", common);
   add_shared(list);
-  list->callback([=, &run] { run = [=] { return RunTokensList(*common, *manager, args->join); }; });
+  list->callback([=, &run] {
+    run = Checked(common, [=] { return RunTokensList(*common, *manager, args->join); });
+  });
   CLI::App* revoke =
       Add(*tokens, "revoke", "end a token at once", "hearth tokens revoke 1a2b3c4d5e6f", common);
   add_shared(revoke);
   revoke->add_option("ID", *id, "as `hearth tokens ls` shows it")->required();
-  revoke->callback(
-      [=, &run] { run = [=] { return RunTokensRevoke(*common, *manager, args->join, *id); }; });
+  revoke->callback([=, &run] {
+    run = Checked(common, [=] { return RunTokensRevoke(*common, *manager, args->join, *id); });
+  });
 }
 
 // The text, or with --output json {"text": …}.
@@ -386,11 +410,13 @@ void AddDescriptions(CLI::App& app, const Shared& common, Run& run) {
       ->required()
       ->check(CLI::IsMember({"bash", "zsh", "fish"}));
   completion->callback([&app, shell, common, &run] {
-    run = [common, text = Completion(app, *shell)] { return PrintText(*common, text); };
+    run = Checked(common,
+                  [common, text = Completion(app, *shell)] { return PrintText(*common, text); });
   });
   CLI::App* man = Add(app, "man", "print the manual page", "hearth man | man -l -", common);
   man->callback([&app, common, &run] {
-    run = [common, text = ManPage(app, kVersion)] { return PrintText(*common, text); };
+    run = Checked(common,
+                  [common, text = ManPage(app, kVersion)] { return PrintText(*common, text); });
   });
 }
 

@@ -118,7 +118,7 @@ std::optional<RunningNode> CheckNode(const config::NodeConfig& config, Findings&
   const std::string check = "node";
   const std::string why =
       "containerd waits for it: pulls and starts of containers hang where Hearth is installed";
-  const auto client = AdminClient::Create(config.AdminSocket());
+  const auto client = AdminClient::Create(config.AdminSocket(), kLimit);
   if (!client.ok()) {
     findings.Fail(check, client.status().message(), "", "");
     return std::nullopt;

@@ -53,7 +53,16 @@ int RunNodeJoin(const Common& common, const JoinArgs& args) {
   const auto config = LoadConfig(common);
   if (!config.ok()) return Fail("config", config.status());
   const auto joined = Join(*config, args);
-  if (!joined.ok()) return Fail("node join", joined.status());
+  if (!joined.ok()) {
+    const Status& why = joined.status();
+    const bool silent =
+        why.code() == StatusCode::kUnavailable || why.code() == StatusCode::kDeadlineExceeded;
+    if (!silent) return Fail("node join", why);
+    return Fail(
+        "node join",
+        Status(why.code(), why.message() + " (does a manager run there, and is this its gRPC " +
+                               "port, 7781 by default?)"));
+  }
   const auto seconds =
       std::chrono::duration_cast<std::chrono::seconds>(joined->not_after.time_since_epoch());
   if (common.json) {

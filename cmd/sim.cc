@@ -150,7 +150,7 @@ int RunSim(const Common& common, const SimArgs& args) {
   if (!report.ok()) return Fail("sim", report.status());
   if (common.json) {
     std::cout << ToJson(args, *report).dump(2) << "\n";
-  } else {
+  } else if (!common.quiet) {
     Print(args, *report);
   }
   return report->complete == report->honest && report->wrong == 0 ? kDone : kFailed;

@@ -116,8 +116,8 @@ TEST(NodeConfig, UnknownKeyNamesFileLineAndNearestKey) {
             "node.toml:2: mirror.listn: unknown key (did you mean \"listen\"?)");
   EXPECT_EQ(ErrorOf("[mirrors]\nlisten = \"127.0.0.1:1\""),
             "node.toml:1: mirrors: unknown key (did you mean \"mirror\"?)");
-  EXPECT_EQ(ErrorOf("colour = 1"),
-            "node.toml:1: colour: unknown key (config/node.toml lists every key)");
+  EXPECT_EQ(ErrorOf("[store]\ncolour = 1"),
+            "node.toml:2: store.colour: unknown key (known here: min_free, quota)");
   EXPECT_EQ(ErrorOf("[registry.\"a:1\"]\nplainhttp = true"),
             "node.toml:2: registry.\"a:1\".plainhttp: unknown key "
             "(did you mean \"plain_http\"?)");

@@ -142,10 +142,11 @@ Status TomlSection::State::UnknownKeyIn(const toml::table& table, const std::str
       std::vector<std::string> names;
       if (known != read.end()) names.assign(known->second.begin(), known->second.end());
       const std::string near = NearestName(key.str(), names);
+      std::string all;
+      for (const std::string& one : names) all += (all.empty() ? "" : ", ") + one;
       return InvalidArgument(
           Place(name, node.source()) + ": " + inner + ": unknown key (" +
-          (near.empty() ? "config/node.toml lists every key" : "did you mean \"" + near + "\"?") +
-          ")");
+          (near.empty() ? "known here: " + all : "did you mean \"" + near + "\"?") + ")");
     }
     if (const toml::table* below = node.as_table(); below != nullptr) {
       TRY_STATUS(UnknownKeyIn(*below, inner));
