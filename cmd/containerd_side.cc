@@ -12,7 +12,8 @@ constexpr char kCriNamespace[] = "k8s.io";  // whatever containerd.namespace say
 
 }  // namespace
 
-ContainerdSide::ContainerdSide(const config::ContainerdConfig& config, store::Store& store) {
+ContainerdSide::ContainerdSide(const config::ContainerdConfig& config, store::Store& store,
+                               std::function<void()> on_answer) {
   if (config.address.empty()) return;
   client = plugin::ContainerdClient::Create({.address = config.address});
   inventory = plugin::InventoryClient::Create({.address = config.address});
@@ -24,11 +25,12 @@ ContainerdSide::ContainerdSide(const config::ContainerdConfig& config, store::St
                                  .containerd_namespace = config.containerd_namespace});
   default_snapshotter = std::make_unique<plugin::DefaultSnapshotter>(
       plugin::DefaultSnapshotter::Options{.containerd = *client, .address = config.address});
-  watch = std::make_unique<plugin::ContainerdWatch>(
-      plugin::ContainerdWatch::Options{.containerd = *client, .store = store, .on_answer = [this] {
-                                         TellCri();
-                                         SetDefaultSnapshotter();
-                                       }});
+  watch = std::make_unique<plugin::ContainerdWatch>(plugin::ContainerdWatch::Options{
+      .containerd = *client, .store = store, .on_answer = [this, on_answer = std::move(on_answer)] {
+        on_answer();
+        TellCri();
+        SetDefaultSnapshotter();
+      }});
 }
 
 void ContainerdSide::TellCri() {

@@ -26,7 +26,9 @@ struct ContainerdSide {
   bool told_cri = false;  // of the watch's thread
   std::unique_ptr<plugin::ContainerdWatch> watch;
 
-  ContainerdSide(const config::ContainerdConfig& config, store::Store& store);
+  // `on_answer`: as ContainerdWatch's.
+  ContainerdSide(const config::ContainerdConfig& config, store::Store& store,
+                 std::function<void()> on_answer);
   ContainerdSide(const ContainerdSide&) = delete;
   ContainerdSide& operator=(const ContainerdSide&) = delete;
 

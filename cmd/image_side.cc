@@ -10,9 +10,20 @@ ImageSide::ImageSide(NodeBase& base)
     : builder({.store = *base.store,
                .swarm = *base.swarm,
                .workers = base.cores,
-               .on_committed = [&base] { base.upkeep->Notice(); }}),
+               .on_committed =
+                   [this, &base] {
+                     base.upkeep->Notice();
+                     mender.Recheck();
+                   }}),
       chains({.blobs = base.store->blobs(), .kv = base.store->kv()}),
-      containerd(base.config.containerd, *base.store),
+      mender({.store = *base.store,
+              .builder = builder,
+              .chains = chains,
+              .timers = base.timers,
+              .repair = base.config.containerd.address.empty()
+                            ? std::function<Status(std::stop_token)>()
+                            : [this](std::stop_token stop) { return BringBackAll(stop); }}),
+      containerd(base.config.containerd, *base.store, [this] { mender.OnContainerd(); }),
       pulls({.builder = builder, .chains = chains}),
       snapshotter({.store = *base.store,
                    .workers = base.quick,
@@ -21,8 +32,9 @@ ImageSide::ImageSide(NodeBase& base)
                    .chains = &chains,
                    .builder = &builder,
                    .pulls = &pulls,
+                   .mender = &mender,
                    .adopt = Adopter(containerd),
-                   .on_removed = [&base] { base.upkeep->Notice(); },
+                   .on_changed = [&base] { base.upkeep->Notice(); },
                    .prepare_wait = duration_cast<std::chrono::milliseconds>(
                        base.config.containerd.prepare_wait)}),
       mirror({.blobs = base.store->blobs(),
@@ -53,6 +65,30 @@ ImageSide::ImageSide(NodeBase& base)
                               .containerd = *containerd.client,
                               .inventory = *containerd.inventory,
                               .names = names});
+}
+
+Status ImageSide::BringBackAll(std::stop_token stop) {
+  // With the mirror alone nothing of containerd's lies here.
+  if (!TRY(containerd.client->HasPlugin("io.containerd.snapshotter.v1", "hearth"))) {
+    return OkStatus();
+  }
+  if (!sole.TryBegin()) return Unavailable("an adopt, repair or uninstall is under way");
+  std::string first;
+  const plugin::RepairEvents events = {
+      .damaged = [](const std::string& /*problem*/) {},
+      .surveyed = [](const plugin::RepairLosses& /*losses*/) {},
+      .progress = [](uint64_t /*bytes_done*/, uint64_t /*bytes_total*/) {},
+      .item =
+          [&](const plugin::RepairItem& item) {
+            const bool failed = item.state == plugin::RepairState::kFailed;
+            if (failed && first.empty()) first = item.name + ": " + item.reason;
+            mender.Recheck();
+          }};
+  const auto done = repair->Run({}, events, std::move(stop));
+  sole.End();
+  TRY_STATUS(done.status());
+  if (done->failed == 0) return OkStatus();
+  return FailedPrecondition(std::to_string(done->failed) + " not brought back; first " + first);
 }
 
 }  // namespace hearth::cmd

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <optional>
+#include <stop_token>
 
 #include "cmd/containerd_side.h"
 #include "cmd/node_base.h"
@@ -13,12 +14,14 @@
 #include "plugin/handback.h"
 #include "plugin/image_resolver.h"
 #include "plugin/layer_builder.h"
+#include "plugin/mender.h"
 #include "plugin/mirror.h"
 #include "plugin/native_pull.h"
 #include "plugin/overlay_snapshotter.h"
 #include "plugin/preheat.h"
 #include "plugin/repair.h"
 #include "plugin/snapshot_names.h"
+#include "plugin/sole_run.h"
 #include "plugin/takeover.h"
 
 namespace hearth::cmd {
@@ -30,6 +33,8 @@ struct ImageSide {
 
   plugin::LayerBuilder builder;
   plugin::ChainIndex chains;
+  plugin::SoleRun sole;
+  plugin::Mender mender;
   ContainerdSide containerd;
   plugin::NativePulls pulls;
   plugin::OverlaySnapshotter snapshotter;
@@ -42,6 +47,10 @@ struct ImageSide {
   std::optional<plugin::Takeover> takeover;
   std::optional<plugin::Handback> handback;
   std::optional<plugin::Repair> repair;
+
+ private:
+  // Everything that containerd names, as `hearth repair` does.
+  Status BringBackAll(std::stop_token stop);
 };
 
 }  // namespace hearth::cmd

@@ -68,6 +68,7 @@ void WaitForStop(const Common& common, const Signals& signals, const Notifier& n
 void Stop(NodeBase& base, ImageSide& images, FileSide& files, NodeServers& servers) {
   base.swarm->Stop();
   if (images.containerd.client) images.containerd.client->Stop();
+  images.mender.Stop();
   servers.StopWork();
   files.files.Stop();
   images.builder.Stop();
@@ -97,6 +98,7 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
                               .collector = *base->collector,
                               .sweeps = {[&images] { return images.chains.Sweep(); },
                                          [&files] { return files->files.Sweep(); }}});
+  images.mender.Start();
   const Status started = servers.Start();
   if (started.ok()) {
     if (base->cluster) base->cluster->Start();

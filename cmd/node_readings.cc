@@ -67,12 +67,15 @@ void AddBlobs(store::Store& store, std::vector<Reading>& out) {
 }
 
 void AddLayers(store::Store& store, std::vector<Reading>& out) {
-  ByState layers{{"durable", {}}, {"volatile", {}}};
+  ByState layers{{"durable", {}}, {"volatile", {}}, {"lost", {}}};
   Noted(store.snapshots().ListLayers([&](const store::LayerInfo& info) {
     layers[info.durable ? "durable" : "volatile"].Add(info.disk_bytes);
     return true;
   }));
-  AddStates("layer", "unpacked layers; volatile ones are made anew after a crash of the machine.",
+  for (const auto& lost : store.snapshots().LostLayers()) layers["lost"].Add(lost.disk_bytes);
+  AddStates("layer",
+            "unpacked layers; volatile ones are made anew after a crash of the machine, which lost "
+            "ones wait for.",
             layers, out);
   std::map<std::string, double> snapshots{{"active", 0}, {"view", 0}, {"committed", 0}};
   Noted(store.snapshots().List([&](const store::SnapshotInfo& info) {

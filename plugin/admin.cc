@@ -442,10 +442,10 @@ void Admin::HandBack(const net::ServerRequest& request, const net::HttpServer::R
 
 void Admin::RunAlone(const net::ServerRequest& request, const net::HttpServer::Respond& respond,
                      std::function<Status(const Telling&, std::stop_token)> work) {
-  if (alone_.exchange(true)) {
+  if (!options_.sole.TryBegin()) {
     return respond(ErrorResponse(
-        FailedPrecondition("another adopt, repair or uninstall is under way (wait for it, then run "
-                           "this again)")));
+        FailedPrecondition("another adopt, repair or uninstall is under way, or the node brings "
+                           "back what a power loss took (wait for it, then run this again)")));
   }
   const auto events = std::make_shared<EventStream>();
   const auto stop = std::make_shared<WorkStop>(request.client_gone, stop_.get_token());
@@ -453,11 +453,11 @@ void Admin::RunAlone(const net::ServerRequest& request, const net::HttpServer::R
     const Status status = work(
         [&](std::string line, bool replaceable) { events->Write(std::move(line), replaceable); },
         stop->token());
-    alone_ = false;
+    options_.sole.End();
     if (!status.ok()) events->Write(FailedEvent("", status));
     events->End();
   });
-  if (!queued.ok()) alone_ = false;
+  if (!queued.ok()) options_.sole.End();
   respond(queued.ok() ? StreamResponse(events) : ErrorResponse(queued));
 }
 

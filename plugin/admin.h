@@ -22,6 +22,7 @@
 #include "plugin/holders.h"
 #include "plugin/preheat.h"
 #include "plugin/repair.h"
+#include "plugin/sole_run.h"
 #include "plugin/takeover.h"
 #include "plugin/unpreheat.h"
 #include "store/collector.h"
@@ -41,6 +42,7 @@ class Admin {
     FileCache& files;
     TimerQueue& timers;
     ImageResolver& resolver;
+    SoleRun& sole;
     ContainerdClient* containerd = nullptr;  // null = none
     Takeover* takeover = nullptr;            // null = no containerd
     Repair* repair = nullptr;                // null = no containerd
@@ -81,7 +83,6 @@ class Admin {
   const Options options_;
   Unpreheater unpreheater_;
   const Holders holders_;
-  std::atomic<bool> alone_{false};  // one of these is under way
   std::stop_source stop_;
   ThreadPool preheats_;
   ThreadPool workers_;  // get and verify: preheats may take all of theirs for hours

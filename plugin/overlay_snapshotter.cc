@@ -1,18 +1,12 @@
 #include "plugin/overlay_snapshotter.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <atomic>
-#include <cerrno>
-#include <charconv>
 #include <utility>
 
-#include "base/file.h"
 #include "base/log.h"
 #include "base/metrics.h"
-#include "plugin/unpacker.h"
+#include "plugin/one_shot.h"
 
 namespace hearth::plugin {
 
@@ -45,31 +39,6 @@ bool KernelHasIndexOption() {
   return has;
 }
 
-// Ends a wait once: whichever of build, timer and client comes first.
-class OneShot {
- public:
-  bool Fire() { return !fired_.exchange(true); }
-
- private:
-  std::atomic<bool> fired_{false};
-};
-
-class FileBytes final : public ByteSource {
- public:
-  FileBytes(std::shared_ptr<store::Blob> blob, std::stop_token stop)
-      : blob_(std::move(blob)), stop_(std::move(stop)) {}
-  Result<size_t> Read(std::span<char> out) override {
-    const size_t got = TRY(blob_->Read(offset_bytes_, out, stop_));
-    offset_bytes_ += got;
-    return got;
-  }
-
- private:
-  const std::shared_ptr<store::Blob> blob_;
-  const std::stop_token stop_;
-  uint64_t offset_bytes_ = 0;
-};
-
 // For whoever asks why a pull was cold.
 void Decided(const PrepareRequest& request, std::string_view decision, std::string_view why = "") {
   LOG_DEBUG("prepare", {{"decision", decision},
@@ -78,17 +47,6 @@ void Decided(const PrepareRequest& request, std::string_view decision, std::stri
                         {"chain", LabelOr(request.labels, store::kSnapshotRefLabel)},
                         {"image", LabelOr(request.labels, kImageRefLabel)},
                         {"why", why}});
-}
-
-std::vector<std::filesystem::path> SplitLowers(std::string_view list) {
-  std::vector<std::filesystem::path> lowers;
-  while (!list.empty()) {
-    const size_t colon = list.find(':');
-    lowers.emplace_back(list.substr(0, colon));
-    if (colon == std::string_view::npos) break;
-    list.remove_prefix(colon + 1);
-  }
-  return lowers;
 }
 
 }  // namespace
@@ -109,7 +67,7 @@ void OverlaySnapshotter::Prepare(PrepareRequest request, std::stop_token stop,
   if (LabelOr(request.labels, store::kSnapshotRefLabel).empty()) {
     Decided(request, "mounts",
             "no chain is named: for a container, or a client without snapshot.ref");
-    done(CreateActive(request));
+    Create(store::SnapshotKind::kActive, std::move(request), std::move(stop), std::move(done));
     return;
   }
   if (const auto found = FindLayerFor(request); found.ok()) {
@@ -122,7 +80,7 @@ void OverlaySnapshotter::Prepare(PrepareRequest request, std::stop_token stop,
   if (!build) {
     g_prepares.Add({"no_source"});
     Decided(request, "mounts", "the layer is not here and cannot be pulled");
-    done(CreateActive(request));
+    Create(store::SnapshotKind::kActive, std::move(request), std::move(stop), std::move(done));
     return;
   }
 
@@ -135,7 +93,7 @@ void OverlaySnapshotter::Prepare(PrepareRequest request, std::stop_token stop,
   const auto wait = std::make_shared<Wait>();
   wait->request = std::move(request);
   wait->done = std::move(done);
-  const auto finish = [this](const std::shared_ptr<Wait>& ended, bool cancelled) {
+  const auto finish = [this, stop](const std::shared_ptr<Wait>& ended, bool cancelled) {
     if (!ended->once.Fire()) return;
     if (cancelled) {
       ended->done(Cancelled("the caller went away"));
@@ -148,7 +106,7 @@ void OverlaySnapshotter::Prepare(PrepareRequest request, std::stop_token stop,
     } else {
       g_prepares.Add({"late_or_failed"});
       Decided(ended->request, "mounts", "the pull failed, or goes on after prepare_wait");
-      ended->done(CreateActive(ended->request));
+      Create(store::SnapshotKind::kActive, std::move(ended->request), stop, std::move(ended->done));
     }
   };
   const auto timer = options_.timers.At(std::chrono::steady_clock::now() + options_.prepare_wait,
@@ -235,23 +193,58 @@ std::shared_ptr<LayerBuild> OverlaySnapshotter::StartPull(const PrepareRequest& 
   return nullptr;
 }
 
-Result<std::vector<Mount>> OverlaySnapshotter::CreateActive(const PrepareRequest& request) {
-  const auto snapshot = TRY(options_.store.snapshots().Create(
-      store::SnapshotKind::kActive, request.key, request.parent, request.labels));
-  {
+void OverlaySnapshotter::View(PrepareRequest request, std::stop_token stop,
+                              std::function<void(Result<std::vector<Mount>>)> done) {
+  Create(store::SnapshotKind::kView, std::move(request), std::move(stop), std::move(done));
+}
+
+void OverlaySnapshotter::Mounts(std::string key, std::stop_token stop,
+                                std::function<void(Result<std::vector<Mount>>)> done) {
+  WhenWhole(
+      key, options_.lost_mounts_wait, std::move(stop), [this, key] { return MountsNow(key); },
+      std::move(done));
+}
+
+void OverlaySnapshotter::WhenWhole(const std::string& name, std::chrono::milliseconds wait,
+                                   std::stop_token stop,
+                                   std::function<Result<std::vector<Mount>>()> work,
+                                   std::function<void(Result<std::vector<Mount>>)> done) {
+  if (options_.mender == nullptr || options_.store.snapshots().CheckFiles(name).ok()) {
+    return done(work());
+  }
+  options_.mender->Await(
+      name, Deadline::After(wait), stop,
+      [this, work = std::move(work), done = std::move(done)](const Status& whole) {
+        // What nobody knows is said as ever, by who looks for it.
+        if (!whole.ok() && whole.code() != StatusCode::kNotFound) return done(whole);
+        const Status queued = options_.workers.Submit([work, done] { done(work()); });
+        if (!queued.ok()) done(queued);
+      });
+}
+
+void OverlaySnapshotter::Create(store::SnapshotKind kind, PrepareRequest request,
+                                std::stop_token stop,
+                                std::function<void(Result<std::vector<Mount>>)> done) {
+  if (request.parent.empty()) return done(CreateNow(kind, request));
+  const std::string parent = request.parent;
+  WhenWhole(
+      parent, options_.lost_prepare_wait, std::move(stop),
+      [this, kind, request = std::move(request)] { return CreateNow(kind, request); },
+      std::move(done));
+}
+
+Result<std::vector<Mount>> OverlaySnapshotter::CreateNow(store::SnapshotKind kind,
+                                                         const PrepareRequest& request) {
+  const auto snapshot =
+      TRY(options_.store.snapshots().Create(kind, request.key, request.parent, request.labels));
+  if (kind == store::SnapshotKind::kActive) {
     MutexLock lock(mutex_);
     actives_[snapshot.directory] = snapshot.name;
   }
   return MountsOf(snapshot);
 }
 
-Result<std::vector<Mount>> OverlaySnapshotter::View(const PrepareRequest& request) {
-  const auto snapshot = TRY(options_.store.snapshots().Create(
-      store::SnapshotKind::kView, request.key, request.parent, request.labels));
-  return MountsOf(snapshot);
-}
-
-Result<std::vector<Mount>> OverlaySnapshotter::Mounts(const std::string& key) {
+Result<std::vector<Mount>> OverlaySnapshotter::MountsNow(const std::string& key) {
   const auto snapshot = TRY(options_.store.snapshots().Stat(key));
   if (snapshot.kind == store::SnapshotKind::kCommitted) {
     return FailedPrecondition("snapshot " + key + " is committed and has no mounts");
@@ -306,7 +299,7 @@ Status OverlaySnapshotter::Commit(const std::string& name, const std::string& ke
   TRY_STATUS(committed);
   MutexLock lock(mutex_);
   actives_.erase(active.directory);
-  if (layer && options_.on_removed) options_.on_removed();
+  if (options_.on_changed) options_.on_changed();
   return OkStatus();
 }
 
@@ -316,7 +309,7 @@ Status OverlaySnapshotter::Remove(const std::string& key) {
   TRY_STATUS(snapshots.Remove(key));
   MutexLock lock(mutex_);
   if (snapshot.kind == store::SnapshotKind::kActive) actives_.erase(snapshot.directory);
-  if (options_.on_removed) options_.on_removed();
+  if (options_.on_changed) options_.on_changed();
   return OkStatus();
 }
 
@@ -340,140 +333,6 @@ Result<store::SnapshotUsage> OverlaySnapshotter::Usage(const std::string& key) {
 
 Status OverlaySnapshotter::Cleanup(std::stop_token stop) {
   return options_.store.snapshots().Cleanup(std::move(stop));
-}
-
-Result<store::SnapshotInfo> OverlaySnapshotter::OwnerOf(const std::vector<Mount>& mounts) {
-  if (mounts.size() != 1) return NotFound("not one mount");
-  std::string upper = mounts[0].type == "bind" ? mounts[0].source : "";
-  for (const auto& option : mounts[0].options) {
-    if (option.starts_with("upperdir=")) upper = option.substr(sizeof("upperdir=") - 1);
-  }
-  const std::filesystem::path fs(upper);
-  const std::string number = fs.parent_path().filename().string();
-  uint64_t directory = 0;
-  const auto [end, error] =
-      std::from_chars(number.data(), number.data() + number.size(), directory);
-  auto& snapshots = options_.store.snapshots();
-  if (error != std::errc() || end != number.data() + number.size() ||
-      snapshots.FsPath(directory) != fs) {
-    return NotFound("mount of " + upper + " is none of ours");
-  }
-  std::string key;
-  {
-    MutexLock lock(mutex_);
-    const auto active = actives_.find(directory);
-    if (active == actives_.end()) return NotFound("no active snapshot at " + upper);
-    key = active->second;
-  }
-  return snapshots.Stat(key);
-}
-
-void OverlaySnapshotter::Apply(ApplyRequest request, std::stop_token stop,
-                               std::function<void(Result<Applied>)> done) {
-  // Where we are unpacking this very layer, wait for it instead of doing it twice.
-  std::shared_ptr<LayerBuild> build;
-  std::optional<uint64_t> directory;
-  Digest chain;
-  if (const auto owner = OwnerOf(request.mounts); owner.ok() && options_.builder != nullptr) {
-    const auto ref = Digest::Parse(LabelOr(owner->labels, store::kSnapshotRefLabel));
-    if (ref.ok()) {
-      directory = owner->directory;
-      chain = *ref;
-      build = options_.builder->Find(chain);
-    }
-  }
-  struct Wait {
-    OneShot once;
-    std::function<void(Result<Applied>)> done;
-    std::optional<std::stop_callback<std::function<void()>>> on_stop;
-  };
-  const auto wait = std::make_shared<Wait>();
-  wait->done = std::move(done);
-  const auto work = [this, request = std::move(request), stop, wait, directory, chain] {
-    if (!wait->once.Fire()) return;
-    if (directory) {
-      const auto layer = options_.store.snapshots().FindLayer(chain);
-      const bool ready = layer.ok() && layer->blob.ToString() == request.digest;
-      const auto mark = ready ? std::optional(chain) : std::nullopt;
-      if (Status marked = MarkAnswered(*directory, mark); !marked.ok()) {
-        return wait->done(std::move(marked));
-      }
-      if (ready) {
-        wait->done(Applied{layer->diff_id, static_cast<int64_t>(layer->tar_bytes)});
-        return;
-      }
-    }
-    wait->done(ApplyHere(request, stop));
-  };
-  const auto enqueue = [this, work, wait] {
-    const Status queued = options_.unpackers.Submit(work);
-    if (!queued.ok() && wait->once.Fire()) wait->done(queued);
-  };
-  if (!build) {
-    enqueue();
-    return;
-  }
-  wait->on_stop.emplace(stop, [weak = std::weak_ptr<Wait>(wait)] {
-    const auto alive = weak.lock();
-    if (alive && alive->once.Fire()) alive->done(Cancelled("the caller went away"));
-  });
-  build->WhenEnded(enqueue);
-}
-
-std::filesystem::path OverlaySnapshotter::AnsweredPath(uint64_t directory) const {
-  return options_.store.snapshots().FsPath(directory).parent_path() / "answered";
-}
-
-Status OverlaySnapshotter::MarkAnswered(uint64_t directory, const std::optional<Digest>& chain) {
-  const auto path = AnsweredPath(directory);
-  // No sync: after a power loss containerd's pull is gone too.
-  if (chain) {
-    const Fd file = TRY(OpenFile(path, O_WRONLY | O_CREAT | O_TRUNC, 0600));
-    return WriteAllAt(file.get(), chain->ToString(), 0);
-  }
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
-    return ErrnoStatus(errno, "remove " + path.string());
-  }
-  return OkStatus();
-}
-
-Result<std::optional<Digest>> OverlaySnapshotter::Answered(uint64_t directory) const {
-  constexpr uint64_t kMaxBytes = 256;
-  const auto text = ReadFile(AnsweredPath(directory), kMaxBytes);
-  if (text.status().code() == StatusCode::kNotFound) return std::optional<Digest>();
-  if (!text.ok()) return text.status();
-  return std::optional<Digest>(TRY(Digest::Parse(*text)));
-}
-
-Result<Applied> OverlaySnapshotter::ApplyHere(const ApplyRequest& request, std::stop_token stop) {
-  UnpackOptions unpack;
-  unpack.compression = TRY(CompressionOf(request.media_type));
-  if (request.mounts.size() != 1) {
-    return Unimplemented("apply onto " + std::to_string(request.mounts.size()) + " mounts");
-  }
-  const Mount& mount = request.mounts.front();
-  if (mount.type == "bind") {
-    unpack.root = mount.source;
-    unpack.bottom = true;
-  } else if (mount.type == "overlay") {
-    for (const auto& option : mount.options) {
-      if (option.starts_with("upperdir=")) unpack.root = option.substr(sizeof("upperdir=") - 1);
-      if (option.starts_with("lowerdir=")) {
-        unpack.lower = SplitLowers(std::string_view(option).substr(sizeof("lowerdir=") - 1));
-      }
-    }
-  }
-  if (unpack.root.empty() || !unpack.root.is_absolute()) {
-    return Unimplemented("apply onto a mount of type " + mount.type);
-  }
-  const Digest digest = TRY(Digest::Parse(request.digest));
-  FileBytes bytes(TRY(options_.store.blobs().Open(digest)), stop);
-  const auto unpacked = TRY(Unpack(bytes, unpack, stop));
-  if (request.sync_fs) {
-    const Fd root = TRY(OpenFile(unpack.root, O_RDONLY | O_DIRECTORY));
-    if (::syncfs(root.get()) < 0) return ErrnoStatus(errno, "sync " + unpack.root.string());
-  }
-  return Applied{unpacked.diff_id, static_cast<int64_t>(unpacked.tar_bytes)};
 }
 
 }  // namespace hearth::plugin

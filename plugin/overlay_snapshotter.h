@@ -11,6 +11,7 @@
 #include "base/timer.h"
 #include "plugin/chain_index.h"
 #include "plugin/layer_builder.h"
+#include "plugin/mender.h"
 #include "plugin/native_pull.h"
 #include "plugin/snapshotter.h"
 #include "store/store.h"
@@ -27,6 +28,7 @@ class OverlaySnapshotter final : public Snapshotter {
     ChainIndex* chains = nullptr;  // these three null = never pull natively
     LayerBuilder* builder = nullptr;
     NativePulls* pulls = nullptr;
+    Mender* mender = nullptr;  // null = what a power loss took stays lost
     // Makes the containerd namespace know the blob of a layer that it takes from us, then calls
     // `adopted`, from any thread. Null = nobody does.
     std::function<void(const std::string& containerd_namespace, const store::LayerInfo& layer,
@@ -35,16 +37,24 @@ class OverlaySnapshotter final : public Snapshotter {
     // Prepare's answer waits so long for it, so that who exports right after a pull finds the
     // blobs.
     std::chrono::milliseconds adopt_wait{1000};
-    std::function<void()> on_removed = {};  // a snapshot left a directory to delete; must not block
+    // A snapshot left a directory to delete, or one whose files are to be synced; must not block.
+    std::function<void()> on_changed = {};
     // containerd holds a lock of its snapshots across Prepare; beyond this it gets mounts.
     std::chrono::milliseconds prepare_wait{5000};
+    // For layers that a power loss took. The first ends a call that holds that lock, and longer
+    // than prepare_wait, since containerd has nothing else to go on with; the second one that does
+    // not.
+    std::chrono::milliseconds lost_prepare_wait{30'000};
+    std::chrono::milliseconds lost_mounts_wait{600'000};
   };
   explicit OverlaySnapshotter(Options options);
 
   void Prepare(PrepareRequest request, std::stop_token stop,
                std::function<void(Result<std::vector<Mount>>)> done) override;
-  Result<std::vector<Mount>> View(const PrepareRequest& request) override;
-  Result<std::vector<Mount>> Mounts(const std::string& key) override;
+  void View(PrepareRequest request, std::stop_token stop,
+            std::function<void(Result<std::vector<Mount>>)> done) override;
+  void Mounts(std::string key, std::stop_token stop,
+              std::function<void(Result<std::vector<Mount>>)> done) override;
   Status Commit(const std::string& name, const std::string& key,
                 const store::Labels& labels) override;
   Status Remove(const std::string& key) override;
@@ -65,7 +75,16 @@ class OverlaySnapshotter final : public Snapshotter {
                     std::function<void(Result<std::vector<Mount>>)> done);
   // A build of the layer that `request` asks for; null when we cannot or must not pull it.
   std::shared_ptr<LayerBuild> StartPull(const PrepareRequest& request);
-  Result<std::vector<Mount>> CreateActive(const PrepareRequest& request);
+  // Runs `work` and answers with what it says, when the files of snapshot `name` and of all below
+  // it are here; else `done` gets why they are not.
+  void WhenWhole(const std::string& name, std::chrono::milliseconds wait, std::stop_token stop,
+                 std::function<Result<std::vector<Mount>>()> work,
+                 std::function<void(Result<std::vector<Mount>>)> done);
+  // The same, of a new snapshot on request.parent.
+  void Create(store::SnapshotKind kind, PrepareRequest request, std::stop_token stop,
+              std::function<void(Result<std::vector<Mount>>)> done);
+  Result<std::vector<Mount>> CreateNow(store::SnapshotKind kind, const PrepareRequest& request);
+  Result<std::vector<Mount>> MountsNow(const std::string& key);
   Result<std::vector<Mount>> MountsOf(const store::SnapshotInfo& snapshot);
   // The active snapshot whose directory these mounts write to; kNotFound when it is none of ours.
   Result<store::SnapshotInfo> OwnerOf(const std::vector<Mount>& mounts);

@@ -64,6 +64,12 @@ class OverlaySnapshotterTest : public ::testing::Test {
         {}, [promise](Result<Applied> applied) { promise->set_value(std::move(applied)); });
     return promise->get_future();
   }
+  Mounted View(const std::string& key, const std::string& parent) {
+    std::promise<Mounted> answer;
+    snapshotter_.View({.key = key, .parent = parent, .labels = {}}, {},
+                      [&](Mounted mounts) { answer.set_value(std::move(mounts)); });
+    return answer.get_future().get();
+  }
   std::string NameOf(const Digest& chain, const std::string& parent) {
     const auto found = scratch_.store().snapshots().FindByRef(chain.ToString(), parent, "k8s.io/");
     EXPECT_TRUE(found.ok()) << found.status();
@@ -138,8 +144,7 @@ TEST_F(OverlaySnapshotterTest, CommitOfContainerdsOwnUnpackKeepsItsFiles) {
   std::ofstream((*mounts)[0].source + "/made") << "by containerd";
   const store::Labels labels{{store::kSnapshotRefLabel, Digest::Of("own").ToString()}};
   ASSERT_TRUE(snapshotter_.Commit("k8s.io/2/own", "k8s.io/1/extract", labels).ok());
-  const auto view =
-      snapshotter_.View({.key = "k8s.io/3/view", .parent = "k8s.io/2/own", .labels = {}});
+  const auto view = View("k8s.io/3/view", "k8s.io/2/own");
   ASSERT_TRUE(view.ok());
   EXPECT_EQ((*view)[0].options, (std::vector<std::string>{"ro", "rbind"}));
   EXPECT_EQ(Slurp((*view)[0].source + "/made"), "by containerd");
@@ -206,8 +211,7 @@ TEST_F(ImpatientSnapshotterTest, SlowLayerGetsMountsAndCommitTakesOurs) {
   const auto committed = snapshotter_.Stat("k8s.io/2/layer");
   ASSERT_TRUE(committed.ok());
   EXPECT_EQ(committed->chain, image.chain(0));
-  const auto view =
-      snapshotter_.View({.key = "k8s.io/3/view", .parent = "k8s.io/2/layer", .labels = {}});
+  const auto view = View("k8s.io/3/view", "k8s.io/2/layer");
   EXPECT_EQ(Slurp((*view)[0].source + "/file"), "one");
 }
 

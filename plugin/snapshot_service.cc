@@ -85,6 +85,16 @@ Status ListSnapshots(Snapshotter& snapshotter, const std::vector<std::string>& e
   });
 }
 
+// Of a call whose answer is mounts.
+template <typename Response>
+std::function<void(Result<std::vector<Mount>>)> Answering(Response* response,
+                                                          WaitingReactor::Finisher finish) {
+  return [response, finish = std::move(finish)](Result<std::vector<Mount>> mounts) {
+    if (mounts.ok()) ToWireMounts(*mounts, response->mutable_mounts());
+    finish(mounts.status());
+  };
+}
+
 class Service final : public v1::Snapshots::CallbackService {
  public:
   explicit Service(const SnapshotService::Options& options)
@@ -99,28 +109,26 @@ class Service final : public v1::Snapshots::CallbackService {
         "Snapshots.Prepare", quick_,
         [this, request, response](std::stop_token stop, WaitingReactor::Finisher finish) {
           snapshotter_.Prepare({request->key(), request->parent(), ToMap(request->labels())}, stop,
-                               [response, finish](Result<std::vector<Mount>> mounts) {
-                                 if (mounts.ok()) ToWireMounts(*mounts, response->mutable_mounts());
-                                 finish(mounts.status());
-                               });
+                               Answering(response, std::move(finish)));
         });
   }
 
-  Unary* View(Context* context, const v1::ViewSnapshotRequest* request,
+  Unary* View(Context*, const v1::ViewSnapshotRequest* request,
               v1::ViewSnapshotResponse* response) override {
-    return RunUnary("Snapshots.View", context, quick_, [this, request, response] {
-      const PrepareRequest view{request->key(), request->parent(), ToMap(request->labels())};
-      ToWireMounts(TRY(snapshotter_.View(view)), response->mutable_mounts());
-      return OkStatus();
-    });
+    return new WaitingReactor(
+        "Snapshots.View", quick_,
+        [this, request, response](std::stop_token stop, WaitingReactor::Finisher finish) {
+          snapshotter_.View({request->key(), request->parent(), ToMap(request->labels())}, stop,
+                            Answering(response, std::move(finish)));
+        });
   }
 
-  Unary* Mounts(Context* context, const v1::MountsRequest* request,
-                v1::MountsResponse* response) override {
-    return RunUnary("Snapshots.Mounts", context, quick_, [this, request, response] {
-      ToWireMounts(TRY(snapshotter_.Mounts(request->key())), response->mutable_mounts());
-      return OkStatus();
-    });
+  Unary* Mounts(Context*, const v1::MountsRequest* request, v1::MountsResponse* response) override {
+    return new WaitingReactor(
+        "Snapshots.Mounts", quick_,
+        [this, request, response](std::stop_token stop, WaitingReactor::Finisher finish) {
+          snapshotter_.Mounts(request->key(), stop, Answering(response, std::move(finish)));
+        });
   }
 
   Unary* Commit(Context* context, const v1::CommitSnapshotRequest* request, Empty*) override {

@@ -41,8 +41,14 @@ class ScriptedSnapshotter final : public Snapshotter {
         stop, [done] { done(Cancelled("stopped")); });
     began.set_value();
   }
-  Result<std::vector<Mount>> View(const PrepareRequest&) override { return kMounts; }
-  Result<std::vector<Mount>> Mounts(const std::string&) override { return kMounts; }
+  void View(PrepareRequest, std::stop_token,
+            std::function<void(Result<std::vector<Mount>>)> done) override {
+    done(kMounts);
+  }
+  void Mounts(std::string, std::stop_token,
+              std::function<void(Result<std::vector<Mount>>)> done) override {
+    done(kMounts);
+  }
   Status Commit(const std::string& name, const std::string& key,
                 const store::Labels& labels) override {
     return FailedPrecondition(name + " " + key + " " + std::to_string(labels.size()));

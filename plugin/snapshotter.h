@@ -2,8 +2,8 @@
 // plus layers that we unpacked already or unpack while Prepare waits.
 //
 // snapshot_service and diff_service translate to and from it. Calls block only on the index and a
-// few file operations, but for Prepare and Apply, which answer through a callback and hold no
-// thread while they wait. Any thread.
+// few file operations, but for those which answer through a callback and hold no thread while they
+// wait. Any thread.
 #pragma once
 
 #include <functional>
@@ -55,8 +55,12 @@ class Snapshotter {
   // ourselves. `done` is called once, from any thread; `stop` ends only the waiting.
   virtual void Prepare(PrepareRequest request, std::stop_token stop,
                        std::function<void(Result<std::vector<Mount>>)> done) = 0;
-  virtual Result<std::vector<Mount>> View(const PrepareRequest& request) = 0;
-  virtual Result<std::vector<Mount>> Mounts(const std::string& key) = 0;
+  // Like Prepare, of a view; and mounts of what there is already. Each waits for files below it
+  // that a power loss took, Mounts longer, since containerd holds no lock across it.
+  virtual void View(PrepareRequest request, std::stop_token stop,
+                    std::function<void(Result<std::vector<Mount>>)> done) = 0;
+  virtual void Mounts(std::string key, std::stop_token stop,
+                      std::function<void(Result<std::vector<Mount>>)> done) = 0;
   virtual Status Commit(const std::string& name, const std::string& key,
                         const store::Labels& labels) = 0;
   virtual Status Remove(const std::string& key) = 0;

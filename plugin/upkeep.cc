@@ -109,19 +109,11 @@ void Upkeep::Collect() {
 
 Status Upkeep::SyncLayers() {
   auto& snapshots = options_.store.snapshots();
-  std::vector<Digest> unsynced;
-  TRY_STATUS(snapshots.ListLayers([&](const store::LayerInfo& layer) {
-    if (!layer.durable) unsynced.push_back(layer.chain);
-    return true;
-  }));
+  const std::vector<uint64_t> unsynced = snapshots.NotDurable();
   if (unsynced.empty()) return OkStatus();
   const Fd root = TRY(OpenFile(options_.store.root(), O_RDONLY | O_DIRECTORY));
   if (::syncfs(root.get()) < 0) return ErrnoStatus(errno, "syncfs");
-  for (const Digest& chain : unsynced) {
-    const Status marked = snapshots.MarkDurable(chain);
-    if (!marked.ok() && marked.code() != StatusCode::kNotFound) return marked;
-  }
-  return OkStatus();
+  return snapshots.MarkDurable(unsynced);
 }
 
 }  // namespace hearth::plugin

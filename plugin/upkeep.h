@@ -1,7 +1,7 @@
 // Upkeep: what a node does for its layers away from the path of any pull.
 //
 // A layer is committed without syncing its files. Some seconds after the last commit this syncs the
-// file system once and marks the layers that it covers; until then an unclean reboot drops them. An
+// file system once and marks the layers that it covers; until then a power loss takes them. An
 // orderly stop syncs too. Then, and every minute, it deletes the directories that snapshots left
 // behind and frees space where that is short; a file system that becomes short in between is seen
 // within seconds. Every minute it also drops a share of the records that nothing needs any more.

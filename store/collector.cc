@@ -235,6 +235,7 @@ Result<std::vector<Victim>> Collector::Choose(const Shortage& shortage) const {
                           layer.parent_chain});
     return true;
   }));
+  for (const LayerInfo& lost : store.snapshots().LostLayers()) needed_blobs.insert(lost.blob);
   TRY_STATUS(store.blobs().List([&](const BlobInfo& blob) {
     if (blob.claimed || needed_blobs.contains(blob.digest)) return true;
     if (UsedSince(blob.last_used, since, now)) return true;

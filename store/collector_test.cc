@@ -274,7 +274,7 @@ TEST_F(CollectorTest, TheBlobOfALayerThatAPowerLossCouldTakeStays) {
   disk_.others = 900;
   Collect();
   EXPECT_TRUE(Has(blob));
-  ASSERT_TRUE(store_->snapshots().MarkDurable(layer.chain).ok());
+  ASSERT_TRUE(store_->snapshots().MarkDurable({layer.directory}).ok());
   Collect();
   EXPECT_FALSE(Has(blob));
 }

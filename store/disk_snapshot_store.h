@@ -10,6 +10,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <variant>
 
 #include "base/thread.h"
 #include "store/snapshot_directories.h"
@@ -36,6 +37,7 @@ class DiskSnapshotStore final : public SnapshotStore {
   Status List(const std::function<bool(const SnapshotInfo&)>& visit) const override;
   Result<SnapshotUsage> Usage(const std::string& name) override;
   Status Cleanup(std::stop_token stop) override;
+  Status CheckFiles(const std::string& name) const override;
   Result<std::vector<std::filesystem::path>> Lowers(const std::string& name) const override;
   Result<SnapshotInfo> FindByRef(const std::string& ref, const std::string& parent,
                                  const std::string& ns_prefix) const override;
@@ -48,7 +50,9 @@ class DiskSnapshotStore final : public SnapshotStore {
   Result<std::vector<std::filesystem::path>> LayerPaths(const Digest& chain) const override;
   Status PreheatLayer(const Digest& chain, std::optional<WallTime> pinned_until) override;
   Result<bool> DropPreheatOfLayer(const Digest& chain) override;
-  Status MarkDurable(const Digest& chain) override;
+  std::vector<uint64_t> NotDurable() const override;
+  Status MarkDurable(const std::vector<uint64_t>& directories) override;
+  std::vector<LayerInfo> LostLayers() const override;
   Status TouchLayer(const Digest& chain) override;
   Status EvictLayer(const Digest& chain, WallTime unused_since) override;
   Status RemoveLayer(const Digest& chain) override;
@@ -83,8 +87,15 @@ class DiskSnapshotStore final : public SnapshotStore {
   void ForgetLayer(const LayerInfo& layer) REQUIRES(mutex_);
   Status RemoveLayerUnless(const Digest& chain,
                            const std::function<Status(const LayerInfo&)>& refuse);
-  Result<Owners> SweepLayers(kv::Batch& batch) const;
+  Result<Owners> SweepLayers(kv::Batch& batch) REQUIRES(mutex_);
   Status SweepSnapshots(Owners& owners, kv::Batch& batch) REQUIRES(mutex_);
+  Status SweepSnapshot(SnapshotRecord record, Owners& owners, kv::Batch& batch) REQUIRES(mutex_);
+  void SweepAlias(SnapshotRecord record, const Owners& owners, kv::Batch& batch) REQUIRES(mutex_);
+  void SweepLost(Owners& owners, kv::Batch& batch) REQUIRES(mutex_);
+  // Whether what was written in that boot may be there in name only.
+  bool FromAnotherBoot(const std::string& boot_id) const;
+  // Of lost layers, those that nothing wants any more.
+  void ForgetUnwantedLost() REQUIRES(mutex_);
   void CheckSnapshot(const SnapshotInfo& info, Owners& owners,
                      const std::function<void(const std::string&)>& problem) const;
 
@@ -98,9 +109,12 @@ class DiskSnapshotStore final : public SnapshotStore {
   std::unordered_map<std::string, std::set<std::string>> children_ GUARDED_BY(mutex_);  // by parent
   std::unordered_map<Digest, std::set<std::string>> aliases_ GUARDED_BY(mutex_);        // by chain
   std::unordered_map<Digest, std::set<Digest>> layers_on_ GUARDED_BY(mutex_);  // by parent chain
-  std::unordered_set<uint64_t> unfinished_ GUARDED_BY(mutex_);                 // begun layers
-  std::unordered_set<uint64_t> going_ GUARDED_BY(mutex_);                      // being removed now
-  std::deque<uint64_t> doomed_ GUARDED_BY(mutex_);  // to be removed by Cleanup()
+  std::unordered_set<Digest> lost_ GUARDED_BY(mutex_);  // layers that are wanted
+  // Layer or snapshot of each directory that is not known to be on disk.
+  std::unordered_map<uint64_t, std::variant<Digest, std::string>> not_durable_ GUARDED_BY(mutex_);
+  std::unordered_set<uint64_t> unfinished_ GUARDED_BY(mutex_);  // begun layers
+  std::unordered_set<uint64_t> going_ GUARDED_BY(mutex_);       // being removed now
+  std::deque<uint64_t> doomed_ GUARDED_BY(mutex_);              // to be removed by Cleanup()
   uint64_t next_number_ GUARDED_BY(mutex_) = 0;
   uint64_t reserved_numbers_ GUARDED_BY(mutex_) = 0;  // below this one they may be given out
 };

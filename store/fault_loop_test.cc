@@ -263,7 +263,7 @@ TEST_F(FaultLoopTest, MarksAndRemovalOfALayer) {
         if (!HasLayer("layer")) return snapshots.Cleanup({});
         TRY_STATUS(snapshots.TouchLayer(Id("layer")));
         TRY_STATUS(snapshots.PreheatLayer(Id("layer"), until));
-        TRY_STATUS(snapshots.MarkDurable(Id("layer")));
+        TRY_STATUS(snapshots.MarkDurable(snapshots.NotDurable()));
         const auto layer = TRY(snapshots.FindLayer(Id("layer")));
         EXPECT_TRUE(layer.preheated && layer.durable && layer.pinned_until == until);
         TRY_STATUS(snapshots.RemoveLayer(Id("layer")));

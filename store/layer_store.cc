@@ -35,6 +35,10 @@ Status DiskSnapshotStore::CommitLayer(const LayerInfo& layer) {
         }
         TRY_STATUS(below);
       }
+      if (const auto lost = index_.FindLostLayer(layer.chain); lost.ok()) {
+        made.preheated |= lost->preheated;
+        made.pinned_until = std::max(made.pinned_until, lost->pinned_until);
+      }
       kv::Batch batch;
       index_.Put(batch, made);
       // Aliases whose layer was lost have one again.
@@ -47,6 +51,8 @@ Status DiskSnapshotStore::CommitLayer(const LayerInfo& layer) {
       }
       TRY_STATUS(index_.Apply(batch));
       unfinished_.erase(layer.directory);
+      lost_.erase(layer.chain);
+      if (!made.durable) not_durable_.emplace(made.directory, made.chain);
       if (layer.parent_chain) layers_on_[*layer.parent_chain].insert(layer.chain);
       return OkStatus();
     }
@@ -77,7 +83,7 @@ Result<LayerInfo> DiskSnapshotStore::FindLayer(const Digest& chain) const {
 
 Status DiskSnapshotStore::ListLayers(const std::function<bool(const LayerInfo&)>& visit) const {
   return index_.ScanLayers([&](const std::string& /*key*/, const Result<LayerInfo>& layer) {
-    return layer.ok() ? visit(*layer) : true;
+    return layer.ok() && layer->directory != 0 ? visit(*layer) : true;
   });
 }
 
@@ -106,7 +112,10 @@ Status DiskSnapshotStore::PreheatLayer(const Digest& chain, std::optional<WallTi
 
 Result<bool> DiskSnapshotStore::DropPreheatOfLayer(const Digest& chain) {
   MutexLock lock(mutex_);
-  LayerInfo layer = TRY(index_.FindLayer(chain));
+  auto found = index_.FindLayer(chain);
+  const bool lost = !found.ok();
+  if (lost) found = index_.FindLostLayer(chain);
+  LayerInfo layer = TRY(std::move(found));
   layer.preheated = false;
   layer.pinned_until = WallTime();
   const bool used = LayerInUse(layer);
@@ -117,18 +126,74 @@ Result<bool> DiskSnapshotStore::DropPreheatOfLayer(const Digest& chain) {
     index_.RemoveLayer(batch, chain.ToString());
   }
   TRY_STATUS(index_.Apply(batch));
-  if (!used) ForgetLayer(layer);
+  if (!used && !lost) ForgetLayer(layer);
+  if (!used) lost_.erase(chain);
   return !used;
 }
 
-Status DiskSnapshotStore::MarkDurable(const Digest& chain) {
+// --- power losses ---
+
+std::vector<uint64_t> DiskSnapshotStore::NotDurable() const {
   MutexLock lock(mutex_);
-  LayerInfo layer = TRY(index_.FindLayer(chain));
-  layer.durable = true;
-  kv::Batch batch;
-  index_.Put(batch, layer);
-  return index_.Apply(batch);
+  std::vector<uint64_t> directories;
+  for (const auto& [directory, owner] : not_durable_) directories.push_back(directory);
+  return directories;
 }
+
+Status DiskSnapshotStore::MarkDurable(const std::vector<uint64_t>& directories) {
+  for (const uint64_t directory : directories) {
+    MutexLock lock(mutex_);  // of each, so that nobody waits for all
+    const auto entry = not_durable_.find(directory);
+    if (entry == not_durable_.end()) continue;
+    kv::Batch batch;
+    if (const auto* chain = std::get_if<Digest>(&entry->second)) {
+      auto layer = index_.FindLayer(*chain);
+      if (layer.ok() && layer->directory == directory) {
+        layer->durable = true;
+        index_.Put(batch, *layer);
+      }
+    } else {
+      auto record = index_.FindSnapshot(std::get<std::string>(entry->second));
+      if (record.ok() && record->info.directory == directory) {
+        record->unsynced_boot.clear();
+        index_.Put(batch, *record);
+      }
+    }
+    TRY_STATUS(index_.Apply(batch));
+    not_durable_.erase(entry);
+  }
+  return OkStatus();
+}
+
+std::vector<LayerInfo> DiskSnapshotStore::LostLayers() const {
+  MutexLock lock(mutex_);
+  std::vector<LayerInfo> layers;
+  for (const Digest& chain : lost_) {
+    const auto known = index_.FindLostLayer(chain);
+    LayerInfo layer;
+    if (known.ok()) layer = *known;
+    layer.chain = chain;
+    layers.push_back(std::move(layer));
+  }
+  return layers;
+}
+
+void DiskSnapshotStore::ForgetUnwantedLost() {
+  const WallTime now = options_.clock.WallNow();
+  kv::Batch batch;
+  std::erase_if(lost_, [&](const Digest& chain) NO_THREAD_SAFETY_ANALYSIS {
+    if (aliases_.contains(chain) || layers_on_.contains(chain)) return false;
+    const auto layer = index_.FindLostLayer(chain);
+    if (layer.ok() && (layer->preheated || layer->pinned_until > now)) return false;
+    index_.RemoveLayer(batch, chain.ToString());
+    return true;
+  });
+  if (const Status status = index_.Apply(batch); !status.ok()) {
+    LOG_WARNING("records of lost layers not dropped; the next start does it", {{"error", status}});
+  }
+}
+
+// --- use and removal ---
 
 Status DiskSnapshotStore::TouchLayer(const Digest& chain) {
   MutexLock lock(mutex_);
@@ -146,6 +211,7 @@ bool DiskSnapshotStore::LayerInUse(const LayerInfo& layer) const {
 }
 
 void DiskSnapshotStore::ForgetLayer(const LayerInfo& layer) {
+  not_durable_.erase(layer.directory);
   doomed_.push_back(layer.directory);
   if (!layer.parent_chain) return;
   const auto below = layers_on_.find(*layer.parent_chain);

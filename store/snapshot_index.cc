@@ -31,6 +31,7 @@ Result<SnapshotRecord> DecodeSnapshot(const std::string& name, std::string_view 
   info.directory = stored.directory();
   if (!stored.chain().empty()) info.chain = TRY(Digest::Parse(stored.chain()));
   if (stored.measured()) record.usage = {stored.usage_bytes(), stored.usage_inodes()};
+  record.unsynced_boot = stored.unsynced_boot();
   return record;
 }
 
@@ -68,12 +69,24 @@ Result<SnapshotRecord> SnapshotIndex::FindSnapshot(const std::string& name) cons
   return DecodeSnapshot(name, TRY(std::move(value)));
 }
 
-Result<LayerInfo> SnapshotIndex::FindLayer(const Digest& chain) const {
+Result<LayerInfo> SnapshotIndex::FindRecord(const Digest& chain) const {
   auto value = kv_.Get(Family::kLayers, chain.ToString());
   if (value.status().code() == StatusCode::kNotFound) {
     return NotFound("layer " + chain.ToString() + " is not in the store");
   }
   return DecodeLayer(chain.ToString(), TRY(std::move(value)));
+}
+
+Result<LayerInfo> SnapshotIndex::FindLayer(const Digest& chain) const {
+  LayerInfo layer = TRY(FindRecord(chain));
+  if (layer.directory == 0) return NotFound("layer " + chain.ToString() + " was lost");
+  return layer;
+}
+
+Result<LayerInfo> SnapshotIndex::FindLostLayer(const Digest& chain) const {
+  LayerInfo layer = TRY(FindRecord(chain));
+  if (layer.directory != 0) return NotFound("layer " + chain.ToString() + " is here");
+  return layer;
 }
 
 Status SnapshotIndex::ScanSnapshots(
@@ -107,6 +120,7 @@ void SnapshotIndex::Put(kv::Batch& batch, const SnapshotRecord& record) {
     stored.set_usage_bytes(record.usage->size_bytes);
     stored.set_usage_inodes(record.usage->inodes);
   }
+  stored.set_unsynced_boot(record.unsynced_boot);
   batch.Put(Family::kSnapshots, info.name, stored.SerializeAsString());
 }
 

@@ -18,6 +18,9 @@ namespace hearth::store {
 struct SnapshotRecord {
   SnapshotInfo info;
   std::optional<SnapshotUsage> usage;  // of a committed snapshot once it was measured
+  // Boot in which containerd wrote what it committed here, until that is known to be on disk; "" =
+  // it is.
+  std::string unsynced_boot = {};
 };
 
 class SnapshotIndex {
@@ -26,9 +29,13 @@ class SnapshotIndex {
 
   // kNotFound.
   Result<SnapshotRecord> FindSnapshot(const std::string& name) const;
+  // kNotFound also for a layer that was lost.
   Result<LayerInfo> FindLayer(const Digest& chain) const;
+  // What is remembered of a layer that was lost, so that it can be what it was: its directory is 0.
+  Result<LayerInfo> FindLostLayer(const Digest& chain) const;
   Status ScanSnapshots(const std::function<bool(const std::string& name,
                                                 const Result<SnapshotRecord>&)>& visit) const;
+  // Lost ones too.
   Status ScanLayers(
       const std::function<bool(const std::string& key, const Result<LayerInfo>&)>& visit) const;
 
@@ -44,6 +51,8 @@ class SnapshotIndex {
   Status SetFirstFreeNumber(uint64_t number);
 
  private:
+  Result<LayerInfo> FindRecord(const Digest& chain) const;
+
   kv::Kv& kv_;
 };
 

@@ -49,7 +49,7 @@ DiskSnapshotStore::DiskSnapshotStore(const Options& options, SnapshotDirectories
     : SnapshotStore(options.root),
       options_(options),
       directories_(std::move(directories)),
-      boot_id_(BootId()),
+      boot_id_(options.boot_id),
       index_(options.kv) {}
 
 // --- who lies on what ---
@@ -101,11 +101,11 @@ Result<std::optional<SnapshotInfo>> DiskSnapshotStore::FindParent(const std::str
     return NotFound("parent snapshot " + parent +
                     " does not exist (if the store was lost: hearth repair)");
   }
-  const SnapshotInfo info = TRY(std::move(found)).info;
-  if (info.kind != SnapshotKind::kCommitted) {
+  if (!found.ok()) return found.status();
+  if (found->info.kind != SnapshotKind::kCommitted) {
     return InvalidArgument("parent snapshot " + parent + " is not committed");
   }
-  return std::optional(info);
+  return std::optional(std::move(found->info));
 }
 
 // --- snapshots ---
@@ -121,9 +121,10 @@ Result<SnapshotInfo> DiskSnapshotStore::Create(SnapshotKind kind, const std::str
   if (there.ok()) return AlreadyExists("snapshot " + key + " exists");
   if (there.code() != StatusCode::kNotFound) return there;
   const auto below = TRY(FindParent(parent));
+  if (below) TRY_STATUS(CheckFiles(parent));
   if (below && !TRY(directories_.Exists(below->directory))) {
     return FailedPrecondition("the files of parent snapshot " + parent +
-                              " were lost; run `hearth repair`, or pull the image again");
+                              " were lost (restart hearth, which brings them back)");
   }
   SnapshotRecord record;
   record.info.name = key;
@@ -176,6 +177,8 @@ Result<SnapshotInfo> DiskSnapshotStore::Commit(const std::string& name, const st
     TRY_STATUS(CheckFits(*found, TRY(FindParent(active.parent))));
     record.info.chain = *layer;
     record.info.directory = found->directory;
+  } else {
+    record.unsynced_boot = boot_id_.empty() ? "unknown" : boot_id_;
   }
   kv::Batch batch;
   index_.RemoveSnapshot(batch, key);
@@ -183,7 +186,11 @@ Result<SnapshotInfo> DiskSnapshotStore::Commit(const std::string& name, const st
   TRY_STATUS(index_.Apply(batch));
   Unlink(active);
   Link(record.info);
-  if (layer) doomed_.push_back(active.directory);
+  if (layer) {
+    doomed_.push_back(active.directory);
+  } else {
+    not_durable_.emplace(active.directory, name);
+  }
   return record.info;
 }
 
@@ -199,8 +206,12 @@ Status DiskSnapshotStore::Remove(const std::string& name) {
   if (info.chain) TRY_STATUS(DropUnwanted(info, batch, dropped));
   TRY_STATUS(index_.Apply(batch));
   Unlink(info);
-  if (!info.chain) doomed_.push_back(info.directory);
+  if (!info.chain) {
+    not_durable_.erase(info.directory);
+    doomed_.push_back(info.directory);
+  }
   for (const auto& layer : dropped) ForgetLayer(layer);
+  if (info.chain && info.directory == 0) ForgetUnwantedLost();
   return OkStatus();
 }
 
@@ -262,6 +273,17 @@ Status DiskSnapshotStore::RemoveTreeOf(uint64_t directory, const std::stop_token
   });
 }
 
+Status DiskSnapshotStore::CheckFiles(const std::string& name) const {
+  for (std::string next = name; !next.empty();) {
+    const SnapshotInfo info = TRY(index_.FindSnapshot(next)).info;
+    if (info.directory == 0) {
+      return FailedPrecondition("the files of snapshot " + next + " were lost at a power failure");
+    }
+    next = info.parent;
+  }
+  return OkStatus();
+}
+
 Result<std::vector<std::filesystem::path>> DiskSnapshotStore::Lowers(
     const std::string& name) const {
   std::vector<std::filesystem::path> lowers;
@@ -270,8 +292,8 @@ Result<std::vector<std::filesystem::path>> DiskSnapshotStore::Lowers(
     const SnapshotInfo info =
         TRY(index_.FindSnapshot(parent).Annotate("below snapshot " + name)).info;
     if (info.directory == 0) {
-      return NotFound("below snapshot " + name + ": the files of " + parent +
-                      " were lost at a power failure; run `hearth repair`, or preheat the image");
+      return FailedPrecondition("below snapshot " + name + ": the files of " + parent +
+                                " were lost at a power failure");
     }
     lowers.push_back(FsPath(info.directory));
     parent = info.parent;

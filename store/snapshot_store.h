@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/file.h"
 #include "base/status.h"
 #include "kv/kv.h"
 #include "store/disk.h"
@@ -79,6 +80,7 @@ class SnapshotStore {
     const Clock& clock = RealClock();
     Disk& disk = RealDisk();
     Pause pause = PauseFor;
+    std::string boot_id = BootId();  // "" = not known: whatever is not durable is taken for lost
   };
   // Sweeps records without a directory; directories without a record (also half-made layers) go at
   // the next Cleanup().
@@ -107,6 +109,9 @@ class SnapshotStore {
   virtual Result<SnapshotUsage> Usage(const std::string& name) = 0;
   // Deletes what Remove() and friends left, at a bounded rate; may take long.
   virtual Status Cleanup(std::stop_token stop) = 0;
+  // OK when the files of committed snapshot `name`, and of all below it, are here.
+  // kFailedPrecondition names a layer that was lost; kNotFound a snapshot without a record.
+  virtual Status CheckFiles(const std::string& name) const = 0;
   // `fs` directories below snapshot `name`, top first: its parent's, that one's parent's, …
   virtual Result<std::vector<std::filesystem::path>> Lowers(const std::string& name) const = 0;
   std::filesystem::path FsPath(uint64_t directory) const;    // snapshots/<n>/fs
@@ -130,7 +135,14 @@ class SnapshotStore {
   virtual Status PreheatLayer(const Digest& chain, std::optional<WallTime> pinned_until) = 0;
   // Takes the marks back; true: no snapshot or layer needs it, and it is gone. kNotFound.
   virtual Result<bool> DropPreheatOfLayer(const Digest& chain) = 0;
-  virtual Status MarkDurable(const Digest& chain) = 0;
+  // Directories of layers, and of snapshots that containerd unpacked and committed, whose files are
+  // not known to be on disk. A power loss takes these: it is unknown what is left of them.
+  virtual std::vector<uint64_t> NotDurable() const = 0;
+  // For what NotDurable() named before the file system was synced.
+  virtual Status MarkDurable(const std::vector<uint64_t>& directories) = 0;
+  // Layers that were lost, to a power loss as a rule, while a snapshot, a preheat or another layer
+  // wants them. CommitLayer() makes one what it was; its snapshots have files again.
+  virtual std::vector<LayerInfo> LostLayers() const = 0;
   // Somebody builds on the layer now, or asks for it. kNotFound.
   virtual Status TouchLayer(const Digest& chain) = 0;
   // RemoveLayer() of one that was not used since `unused_since`; else kFailedPrecondition.

@@ -422,22 +422,6 @@ TEST_F(SnapshotStoreTest, ADiskThatErrsTakesNoRecord) {
   EXPECT_TRUE(store_->Stat("a").ok());
 }
 
-TEST_F(SnapshotStoreTest, AfterAPowerLossOnlyDurableLayersCount) {
-  for (const std::string name : {"synced", "loose", "marked"}) {
-    LayerInfo layer = Layer(name, "", name == "synced");
-    layer.boot_id = "another boot";
-    // As if made before the reboot.
-    ASSERT_TRUE(kv_->Delete(kv::Family::kLayers, layer.chain.ToString(), kv::Sync::kNo).ok());
-    layer.directory = *store_->BeginLayer();
-    ASSERT_TRUE(store_->CommitLayer(layer).ok());
-  }
-  ASSERT_TRUE(store_->MarkDurable(Id("marked")).ok());
-  Reopen();
-  EXPECT_TRUE(HasLayer("synced"));
-  EXPECT_TRUE(HasLayer("marked"));
-  EXPECT_FALSE(HasLayer("loose"));
-}
-
 TEST_F(SnapshotStoreTest, AnewContainerdFindsNoOldNames) {
   Layer("low");
   const auto alias = store_->Alias(Id("low"), "");

@@ -10,7 +10,18 @@ namespace hearth::store {
 struct DiskSnapshotStore::Owners {
   std::unordered_map<uint64_t, std::string> directories;  // to what it belongs
   std::unordered_map<Digest, LayerInfo> layers;
+  std::unordered_map<Digest, LayerInfo> lost;
 };
+
+namespace {
+
+// "sha256:…" of "k8s.io/17/sha256:…": containerd's clients commit a layer under its chain ID.
+std::optional<Digest> ChainOf(const std::string& name) {
+  const auto chain = Digest::Parse(name.substr(name.rfind('/') + 1));
+  return chain.ok() ? std::optional(*chain) : std::nullopt;
+}
+
+}  // namespace
 
 // --- at start ---
 
@@ -19,6 +30,7 @@ Status DiskSnapshotStore::Sweep() {
   kv::Batch batch;
   Owners owners = TRY(SweepLayers(batch));
   TRY_STATUS(SweepSnapshots(owners, batch));
+  SweepLost(owners, batch);
   TRY_STATUS(index_.Apply(batch, kv::Sync::kYes));
   next_number_ = TRY(index_.FirstFreeNumber());
   std::vector<std::filesystem::path> strays;
@@ -40,11 +52,20 @@ Status DiskSnapshotStore::Sweep() {
   return OkStatus();
 }
 
-Result<DiskSnapshotStore::Owners> DiskSnapshotStore::SweepLayers(kv::Batch& batch) const {
+bool DiskSnapshotStore::FromAnotherBoot(const std::string& boot_id) const {
+  return boot_id != boot_id_ || boot_id_.empty();
+}
+
+Result<DiskSnapshotStore::Owners> DiskSnapshotStore::SweepLayers(kv::Batch& batch) {
   Owners owners;
   Status failed;  // then nothing is known to be missing
   TRY_STATUS(index_.ScanLayers([&](const std::string& key, const Result<LayerInfo>& layer) {
-    Status wrong = layer.status();
+    if (!layer.ok()) {
+      LOG_WARNING("record of a layer dropped", {{"chain", key}, {"reason", layer.status()}});
+      index_.RemoveLayer(batch, key);
+      return true;
+    }
+    Status wrong = layer->directory == 0 ? NotFound("lost before, and not back yet") : OkStatus();
     if (wrong.ok()) {
       const auto there = directories_.Exists(layer->directory);
       failed = there.status();
@@ -52,14 +73,15 @@ Result<DiskSnapshotStore::Owners> DiskSnapshotStore::SweepLayers(kv::Batch& batc
       if (!*there) wrong = NotFound("no directory");
     }
     // Its files may be there in name only.
-    if (wrong.ok() && !layer->durable && (layer->boot_id != boot_id_ || boot_id_.empty())) {
+    if (wrong.ok() && !layer->durable && FromAnotherBoot(layer->boot_id)) {
       wrong = DataLoss("the machine went down before its files were known to be on disk");
     }
     if (!wrong.ok()) {
-      LOG_WARNING("record of a layer dropped", {{"chain", key}, {"reason", wrong}});
-      index_.RemoveLayer(batch, key);
+      LOG_WARNING("layer lost", {{"chain", key}, {"reason", wrong}});
+      owners.lost.emplace(layer->chain, *layer);
       return true;
     }
+    if (!layer->durable) not_durable_.emplace(layer->directory, layer->chain);
     owners.directories.emplace(layer->directory, "layer " + key);
     owners.layers.emplace(layer->chain, *layer);
     return true;
@@ -75,36 +97,79 @@ Status DiskSnapshotStore::SweepSnapshots(Owners& owners, kv::Batch& batch) {
   Status failed;
   TRY_STATUS(index_.ScanSnapshots(
       [&](const std::string& name, const Result<SnapshotRecord>& found) NO_THREAD_SAFETY_ANALYSIS {
-        if (found.ok() && found->info.chain) {
-          SnapshotRecord record = *found;
-          const auto layer = owners.layers.find(*record.info.chain);
-          const uint64_t directory = layer == owners.layers.end() ? 0 : layer->second.directory;
-          if (directory != record.info.directory) {
-            // It keeps its name, since containerd has it, and waits for the layer to come back.
-            if (directory == 0) LOG_WARNING("snapshot lost its layer", {{"name", name}});
-            record.info.directory = directory;
-            index_.Put(batch, record);
-          }
-          Link(record.info);
-          return true;
-        }
-        Status wrong = found.status();
-        if (wrong.ok()) {
-          const auto there = directories_.Exists(found->info.directory);
-          failed = there.status();
-          if (!failed.ok()) return false;
-          if (!*there) wrong = NotFound("no directory");
-        }
-        if (!wrong.ok()) {
-          LOG_WARNING("record of a snapshot dropped", {{"name", name}, {"reason", wrong}});
+        if (!found.ok()) {
+          LOG_WARNING("record of a snapshot dropped", {{"name", name}, {"reason", found.status()}});
           index_.RemoveSnapshot(batch, name);
           return true;
         }
-        owners.directories.emplace(found->info.directory, "snapshot " + name);
-        Link(found->info);
-        return true;
+        failed = SweepSnapshot(*found, owners, batch);
+        return failed.ok();
       }));
   return failed;
+}
+
+Status DiskSnapshotStore::SweepSnapshot(SnapshotRecord record, Owners& owners, kv::Batch& batch) {
+  const std::string name = record.info.name;
+  if (record.info.chain) {
+    SweepAlias(std::move(record), owners, batch);
+    return OkStatus();
+  }
+  if (!TRY(directories_.Exists(record.info.directory))) {
+    LOG_WARNING("record of a snapshot dropped", {{"name", name}, {"reason", "no directory"}});
+    index_.RemoveSnapshot(batch, name);
+    return OkStatus();
+  }
+  if (!record.unsynced_boot.empty()) {
+    if (!FromAnotherBoot(record.unsynced_boot)) {
+      not_durable_.emplace(record.info.directory, name);
+    } else if (const auto chain = ChainOf(name)) {
+      LOG_WARNING(
+          "snapshot lost",
+          {{"name", name}, {"reason", "the machine went down before its files were on disk"}});
+      record.info.chain = chain;  // a layer that can be unpacked again; what is there may be torn
+      record.unsynced_boot.clear();
+      record.usage.reset();
+      SweepAlias(std::move(record), owners, batch);
+      return OkStatus();
+    } else {
+      // Nothing says what was in it, so that nothing better can take its place.
+      LOG_WARNING("snapshot may have lost files when the machine went down", {{"name", name}});
+      record.unsynced_boot.clear();
+      index_.Put(batch, record);
+    }
+  }
+  owners.directories.emplace(record.info.directory, "snapshot " + name);
+  Link(record.info);
+  return OkStatus();
+}
+
+void DiskSnapshotStore::SweepAlias(SnapshotRecord record, const Owners& owners, kv::Batch& batch) {
+  const auto layer = owners.layers.find(*record.info.chain);
+  // Without its layer it keeps its name, since containerd has it, and waits for the layer.
+  const uint64_t directory = layer == owners.layers.end() ? 0 : layer->second.directory;
+  if (directory != record.info.directory) {
+    record.info.directory = directory;
+    index_.Put(batch, record);
+  }
+  if (directory == 0) {
+    LOG_WARNING("snapshot waits for its layer", {{"name", record.info.name}});
+    lost_.insert(*record.info.chain);
+  }
+  Link(record.info);
+}
+
+void DiskSnapshotStore::SweepLost(Owners& owners, kv::Batch& batch) {
+  const WallTime now = options_.clock.WallNow();
+  for (auto& [chain, layer] : owners.lost) {
+    if (LayerInUse(layer) || layer.preheated || layer.pinned_until > now) {
+      layer.directory = 0;
+      layer.durable = false;
+      index_.Put(batch, layer);
+      lost_.insert(chain);
+    } else {
+      index_.RemoveLayer(batch, chain.ToString());
+    }
+  }
 }
 
 // --- containerd anew ---
@@ -144,7 +209,13 @@ Status DiskSnapshotStore::ForgetContainerd() {
   TRY_STATUS(index_.Apply(batch));
   for (const auto& info : gone) Unlink(info);
   for (const auto& record : kept) Unlink(record.info);
-  for (const auto& info : renamed) Link(info);
+  for (const auto& info : renamed) {
+    Link(info);
+    if (const auto one = not_durable_.find(info.directory); one != not_durable_.end()) {
+      one->second = info.name;
+    }
+  }
+  ForgetUnwantedLost();
   return OkStatus();
 }
 
@@ -183,6 +254,7 @@ Status DiskSnapshotStore::Verify(const std::function<void(const std::string&)>& 
       problem(layer.status().message());
       return true;
     }
+    if (layer->directory == 0) return true;  // lost; what wants it says so
     if (const auto there = directories_.Exists(layer->directory); !there.ok()) {
       problem("layer " + key + ": " + there.status().message());
     } else if (!*there) {

@@ -15,6 +15,8 @@ namespace {
 
 constexpr char kVersionKey[] = "version";
 constexpr int kVersion = 1;
+constexpr char kBootKey[] = "boot";  // in which the store was opened and not closed since
+constexpr char kMendKey[] = "needs_mending";
 constexpr mode_t kRootMode = 0711;  // containers reach their layers through it
 
 // The lock is the kernel's: it goes with the process, however that ends.
@@ -67,6 +69,7 @@ Result<std::unique_ptr<Store>> Store::Open(Options options) {
   }
   kv::Kv& kv = *store->kv_;
   TRY_STATUS(CheckVersion(kv, store->root_));
+  TRY_STATUS(store->NoteBoot(options.boot_id));
   store->blobs_ = TRY(BlobStore::Open({.root = store->root_,
                                        .kv = kv,
                                        .cpu_pool = options.cpu_pool,
@@ -77,17 +80,47 @@ Result<std::unique_ptr<Store>> Store::Open(Options options) {
                                            .blobs = *store->blobs_,
                                            .clock = options.clock,
                                            .disk = options.disk}));
-  store->snapshots_ = TRY(SnapshotStore::Open(
-      {.root = store->root_, .kv = kv, .clock = options.clock, .disk = options.disk}));
+  store->snapshots_ = TRY(SnapshotStore::Open({.root = store->root_,
+                                               .kv = kv,
+                                               .clock = options.clock,
+                                               .disk = options.disk,
+                                               .boot_id = options.boot_id}));
   return store;
 }
 
 // The reverse of how they were made: each uses some of those before it.
 Store::~Store() {
+  const bool whole = snapshots_ != nullptr;
   snapshots_.reset();
   ingests_.reset();
   blobs_.reset();
+  if (whole) {
+    const Status closed = kv_->Delete(kv::Family::kMeta, kBootKey, kv::Sync::kYes);
+    if (!closed.ok()) LOG_WARNING("the store's end was not noted", {{"error", closed}});
+  }
   kv_.reset();
+}
+
+Status Store::NoteBoot(const std::string& boot) {
+  const auto before = kv_->Get(kv::Family::kMeta, kBootKey);
+  const auto mend = kv_->Get(kv::Family::kMeta, kMendKey);
+  for (const auto* read : {&before, &mend}) {
+    if (!read->ok() && read->status().code() != StatusCode::kNotFound) return read->status();
+  }
+  kv::Batch batch;
+  needs_mending_ = mend.ok();
+  if (before.ok() && (*before != boot || boot.empty())) {
+    LOG_WARNING("the machine went down while the node ran; what that took is brought back");
+    batch.Put(kv::Family::kMeta, kMendKey, "1");
+    needs_mending_ = true;
+  }
+  if (!before.ok() || *before != boot) batch.Put(kv::Family::kMeta, kBootKey, boot);
+  return batch.empty() ? OkStatus() : kv_->Write(batch, kv::Sync::kYes);
+}
+
+Status Store::Mended() {
+  needs_mending_ = false;
+  return kv_->Delete(kv::Family::kMeta, kMendKey, kv::Sync::kYes);
 }
 
 Status Store::Verify(bool repair, const std::function<void(const std::string&)>& problem,

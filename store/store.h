@@ -1,6 +1,7 @@
 // Store: everything that a node keeps, under one root that one process holds.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -27,6 +28,7 @@ class Store {
     const Clock& clock = RealClock();
     Disk& disk = RealDisk();
     std::unique_ptr<kv::Kv> kv = nullptr;  // null = RocksDB under root/index
+    std::string boot_id = BootId();        // "" = not known: each start is one after a power loss
   };
   // Locks the root (kFailedPrecondition names the other process), checks the store's version
   // (kFailedPrecondition for a newer one), opens and sweeps.
@@ -39,6 +41,11 @@ class Store {
   IngestStore& ingests() { return *ingests_; }
   SnapshotStore& snapshots() { return *snapshots_; }
 
+  // The machine went down under a running node since Mended() was called last: records of the last
+  // seconds may be gone, also of what containerd has on record. Survives restarts.
+  bool NeedsMending() const { return needs_mending_; }
+  Status Mended();
+
   // Rehashes blobs, checks records against files and directories, finds orphans; `problem` gets a
   // line each. OK means that it ran, not that it found nothing.
   Status Verify(bool repair, const std::function<void(const std::string&)>& problem,
@@ -46,6 +53,7 @@ class Store {
 
  private:
   Store() = default;
+  Status NoteBoot(const std::string& boot);
 
   std::filesystem::path root_;
   Fd lock_;
@@ -53,6 +61,7 @@ class Store {
   std::unique_ptr<BlobStore> blobs_;
   std::unique_ptr<IngestStore> ingests_;
   std::unique_ptr<SnapshotStore> snapshots_;
+  std::atomic<bool> needs_mending_ = false;
 };
 
 }  // namespace hearth::store

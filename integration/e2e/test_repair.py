@@ -182,9 +182,12 @@ def test_layers_of_containerds_own_damaged_blobs_and_single_layers(bed, registry
     code, report = lossy.repair(check=False)
     assert code == 1 and "restart hearth" in next(i["reason"] for i in report["items"] if i["state"] == "failed")
     lossy.node.restart()
-    _, report = lossy.repair()
-    assert states(report) == {("k8s.io", ref): "repaired"} and report["blobs"] == 0
+    lossy.containerd.wait_for_hearth()
     assert lossy.files(image) == listing
+    log = lossy.node.folder / "node.log"
+    wait_for(lambda: "what the power loss took is back" in log.read_text(), 60, "the end of the node's own repair")
+    _, report = lossy.repair()
+    assert states(report) == {("k8s.io", ref): "whole"} and report["blobs"] == 0
 
     # containerd is their owner again: what it removes is freed.
     for name in lossy.containerd.images():  # CRI's own name too

@@ -112,10 +112,15 @@ class StockMachine:
         self.machine.start_containerd()
         wait_for(lambda: b"Start event monitor" in log.read_bytes()[before:], 60, "CRI's look at the images")
 
-    def reboot(self, *order):
-        """Both daemons are stopped, /run is emptied, the boot id is another; they start in that order."""
+    def reboot(self, *order, clean=True, meanwhile=None):
+        """Both daemons are stopped, /run is emptied, the boot id is another; they start in that order.
+
+        Not clean: they are killed, as when the power fails. meanwhile: what that does to the disk.
+        """
         for process in (self.machine.containerd, self.machine.node):
-            process.stop()
+            process.stop() if clean else process.kill9()
+        if meanwhile:
+            meanwhile()
         self.machine.sh("find /run -mindepth 1 -xdev -delete", check=False)
         boot_id = self.bed.folder / f"boot-id-{next(self._boots)}"
         boot_id.write_text(f"{uuid.uuid4()}\n")
