@@ -59,6 +59,8 @@ FAULTS = {
     "500": Fault({"status": 500}, ("500",)),
     "stalled": Fault({"stall_at": 10_000}, ("no byte", "stall", "timed out", "timeout", "slow", "deadline"), 30),
     "silent": Fault({"silent": True}, ("no byte", "no answer", "stall", "timed out", "timeout", "silent", "deadline"), 30),
+    "redirect loop": Fault({"redirect_loop": True}, ("redirect",)),
+    "gzip encoded": Fault({"gzip": True}, ("content-encoding",)),
     "trickling": Fault({"rate": 20}, ("slow",)),  # never silent; 30 s until it is too slow
 }
 # Quick ones, and those for the night.
@@ -103,7 +105,11 @@ def test_cut_off_transfer_is_resumed_not_repeated(bed, front, image):
 
 
 @pytest.mark.parametrize("mirror", [False, True], ids=["plain", "mirror"])
-@pytest.mark.parametrize("name", ["403", "404", "500", "wrong byte", "cut off", "stalled"])
+@pytest.mark.parametrize(
+    "name",
+    ["403", "404", "500", "wrong byte", "cut off", "stalled", "redirect loop", "gzip encoded",
+     *[pytest.param(name, marks=pytest.mark.slow) for name in ("short", "too long", "silent", "401", "429")]],
+)  # fmt: skip
 def test_containerd_pulls_when_only_hearth_is_refused(bed, front, image, name, mirror):
     """The origin misbehaves towards Hearth's own requests only: the pull falls back and succeeds."""
     node, containerd = bed.warm_pair(front, mirror=mirror)
@@ -112,6 +118,17 @@ def test_containerd_pulls_when_only_hearth_is_refused(bed, front, image, name, m
     assert image.chain_ids()[-1] in containerd.snapshots()
     containerd.wait_complete(front.ref(NAME))
     assert containerd.run_container(front.ref(NAME), "/bin/echo", "ok") == "ok\n"
+    assert node.verify()[0] == 0
+
+
+@pytest.mark.parametrize("name", ["redirect loop", "gzip encoded", "stalled", "cut off", "short", "too long"])
+def test_behind_the_mirror_alone_it_pulls_when_only_hearth_is_refused(bed, front, image, name):
+    """containerd's own store and snapshotter: the mirror's trouble sends it to the registry, with no byte wrong."""
+    node, stock = bed.node(front), bed.containerd()
+    stock.use_mirror(front, mirror=node.mirror)
+    front.rule(big_layer(image).digest, agent="hearth", **FAULTS[name].rule)
+    stock.pull(front.ref(NAME), timeout=120)
+    assert stock.run_container(front.ref(NAME), "/bin/echo", "ok") == "ok\n"
     assert node.verify()[0] == 0
 
 

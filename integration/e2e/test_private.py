@@ -106,6 +106,27 @@ def test_containerd_with_its_own_store_behind_the_mirror(bed, registry, ref, ver
     assert_pulls(stock, "cri", other)
 
 
+@pytest.mark.parametrize("client", ["preheat", "ctr", "cri"])
+def test_token_that_expires_in_a_layer_is_no_pulls_end(bed, image, client):
+    """The connection ends inside a layer, and the token that asked for it is good for nothing any more."""
+    registry = bed.registry(auth="bearer")
+    image.push(registry, "test/small:v1", bed.folder / "bearer")
+    front = bed.front(registry)
+    settings = {f'registry."{front.address}".docker_config': f'"{registry.docker_config(front.address)}"'}
+    node, containerd = bed.warm_pair(front, mirror=True, settings=settings)
+    layer = max(image.layers, key=lambda blob: len(blob.data))
+    cut = front.rule(layer.digest, agent="hearth", expire_at=len(layer.data) // 2, times=1)
+    name = front.ref("test/small:v1")
+    if client == "preheat":
+        node.preheat(name, depth="layers")
+    else:
+        assert_pulls(containerd, client, name)
+        assert image.chain_ids()[-1] in containerd.snapshots()
+    assert cut.hits == 1
+    assert len(front.blob_gets(layer.digest)) >= 2
+    assert node.verify()[0] == 0
+
+
 def test_shared_credential_of_the_node_serves_whoever_brings_none(bed, registry, ref, image):
     _, containerd = pair_of(bed, registry, shared=True)
     registry.reset()

@@ -1,6 +1,7 @@
 """Front: a registry's address that misbehaves as told, and counts every request when it arrives."""
 
 import dataclasses
+import gzip
 import hashlib
 import http.client
 import http.server
@@ -33,6 +34,9 @@ class Rule:
     truncate_at: int = -1  # close the connection here, inside the stated length
     short_to: int = -1  # state and send only so many bytes
     too_long: int = 0  # state and send so many more
+    gzip: bool = False  # compressed under way, as a proxy does that should not
+    redirect_loop: bool = False  # to itself
+    expire_at: int = -1  # close the connection here; from now on the request's credential is refused
     times: int = -1  # only so often; -1 = always
     hits: int = 0
 
@@ -60,6 +64,7 @@ class Front:
     def __init__(self, registry, rules=()):
         self.upstream = registry
         self.rules = list(rules)
+        self.expired = set()  # Authorization headers that were good once
         self.records = []
         self.tls = False
         self.ca_file = None
@@ -173,12 +178,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         rule = rule or Rule("")
         if rule.silent:
             self.owner.wait(3600)
+        if rule.redirect_loop:
+            rule = dataclasses.replace(rule, status=307, headers={"Location": self.path})
         if rule.status or rule.body:
             self._answer_alone(rule, record)
             return
         upstream = self._upstream()
         try:
             headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
+            if headers.get("Authorization") in self.owner.expired:
+                del headers["Authorization"]  # upstream says how to get another
             upstream.request(self.command, self.path, headers=headers)
             self._pass_on(upstream.getresponse(), rule, record)
         finally:
@@ -206,6 +215,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _pass_on(self, response, rule, record):
+        if rule.gzip and response.status in (200, 206):
+            return self._pass_on_compressed(response, record)
         length = int(response.headers.get("Content-Length") or 0)
         stated = length + rule.too_long
         if rule.short_to >= 0:
@@ -220,8 +231,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self._body(response, rule, record, stated)
 
+    def _pass_on_compressed(self, response, record):
+        body = gzip.compress(response.read())
+        record.status = response.status
+        self.send_response(response.status)
+        for key, value in response.getheaders():
+            if key.lower() not in ("content-length", "connection", "date", "server", "transfer-encoding"):
+                self.send_header(key, value)
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
     def _body(self, response, rule, record, stated):
-        ends = [n for n in (rule.truncate_at, rule.stall_at) if n >= 0]
+        if rule.expire_at >= 0 and "Authorization" in self.headers:
+            self.owner.expired.add(self.headers["Authorization"])
+        ends = [n for n in (rule.truncate_at, rule.stall_at, rule.expire_at) if n >= 0]
         end = min([stated, *ends])
         start = time.monotonic()
         chunk_size = min(CHUNK, max(16, rule.rate // 20)) if rule.rate else CHUNK

@@ -58,11 +58,11 @@ class Registry:
             return f"auth:\n  htpasswd:\n    realm: test\n    path: {self.folder}/htpasswd\n"
         return ""
 
-    def docker_config(self):
-        """A docker config.json with the credential."""
+    def docker_config(self, address=""):
+        """A docker config.json with the credential, for another address of the registry where one is given."""
         file = self.folder / "docker.json"
         pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        file.write_text(json.dumps({"auths": {self.address: {"auth": pair}}}))
+        file.write_text(json.dumps({"auths": {address or self.address: {"auth": pair}}}))
         file.chmod(0o600)
         return file
 
