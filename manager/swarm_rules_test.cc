@@ -229,6 +229,38 @@ TEST_F(SwarmRulesTest, AWrongDigestHasEveryPieceFetchedByOthersUntilTwoAgree) {
   EXPECT_TRUE(tracker_.blame().Banned().empty()) << "the nodes judge by the digest";
 }
 
+TEST_F(SwarmRulesTest, AMismatchOfARoundThatIsOverDoesNotBeginAnother) {
+  for (uint32_t node = 0; node < 4; ++node) ASSERT_TRUE(Enter(node).ok());
+  EXPECT_EQ(Run(Truth), kPieces);
+  PieceBitmap kept(kPieces);  // of what it fetched itself, at least
+  for (uint32_t piece = 0; piece < kPieces; ++piece) kept.Set(PieceIndex{piece});
+  for (const uint32_t node : {0u, 1u}) {
+    tracker_.DigestMismatch(NodeId{node}, blob_, now_);
+    ASSERT_TRUE(Enter(node, true, kept).ok());
+  }
+  EXPECT_EQ(Run(Truth), kPieces) << "a second opinion of each";
+  for (const uint32_t node : {2u, 3u}) {
+    tracker_.DigestMismatch(NodeId{node}, blob_, now_);
+    ASSERT_TRUE(Enter(node, true, kept).ok());
+  }
+  EXPECT_EQ(Run(Truth), 0u) << "they had what the others had";
+  for (const uint32_t node : {2u, 3u}) tracker_.DigestMismatch(NodeId{node}, blob_, now_);
+  EXPECT_EQ(Run(Truth), kPieces) << "what two agreed on is wrong as well";
+}
+
+TEST_F(SwarmRulesTest, TheMismatchOfTheLastThatWantTheBlobCountsWhoeverHasIt) {
+  for (uint32_t node = 0; node < 4; ++node) ASSERT_TRUE(Enter(node).ok());
+  EXPECT_EQ(Run(Truth), kPieces);
+  tracker_.DigestMismatch(NodeId{0}, blob_, now_);
+  ASSERT_TRUE(Enter(0).ok());
+  EXPECT_TRUE(agreed_.empty());
+  for (const uint32_t node : {1u, 2u}) {
+    ASSERT_TRUE(tracker_.Holds(NodeId{node}, {}, std::vector{blob_}, now_).ok());
+    tracker_.Leave(NodeId{node}, blob_, now_);
+  }
+  EXPECT_GT(Run(Truth), 0u) << "it is half of those who lack it";
+}
+
 TEST_F(SwarmRulesTest, MoreThanHalfOfANodesNeighboursMustAccuseIt) {
   for (uint32_t node = 0; node < 5; ++node) ASSERT_TRUE(Enter(node).ok());
   for (int i = 0; i < 9; ++i) tracker_.Accuse(NodeId{1}, NodeId{0}, blob_, now_);

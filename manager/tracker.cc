@@ -28,7 +28,9 @@ Status Tracker::Enter(const Join& join, SteadyTime now) {
   }
   Member& member = swarm->members[Number(join.node)];
   swarm->seeds -= member.seed ? 1 : 0;
-  member = {join.origin_accepts, false};
+  // It tries again, in the same round or in one that another's mismatch began.
+  const bool mismatch = member.mismatch && member.round == swarm->ledger.need();
+  member = {join.origin_accepts, false, swarm->ledger.need(), mismatch};
   if (!known) swarm->crowd.Add(join.node, join.labels);
   swarm->book.SetAccepts(join.node, join.origin_accepts);
   swarm->book.Present(join.node, join.present);
@@ -68,8 +70,7 @@ Result<Tracker::Swarm*> Tracker::SwarmFor(const Join& join) {
                   .max_lease_bytes = options_.max_lease_bytes,
                   .max_leases = options_.max_leases,
                   .copies = copies});
-  Swarm made{join.size_bytes,           std::move(book), {}, {}, 0,
-             SumLedger(pieces, copies), join.judged,     {}};
+  Swarm made{join.size_bytes, std::move(book), {}, {}, 0, SumLedger(pieces, copies), join.judged};
   Swarm& swarm = swarms_.emplace(join.blob, std::move(made)).first->second;
   pieces_ += pieces;
   const auto holders = inventory_.Holders(join.blob);
@@ -91,7 +92,7 @@ Status Tracker::Know(NodeId node, const Labels& labels) {
 
 void Tracker::AddSeed(Swarm& swarm, NodeId node) {
   if (swarm.seeds >= kMaxSeeds || swarm.members.contains(Number(node))) return;
-  swarm.members[Number(node)] = {false, true};
+  swarm.members[Number(node)] = {.seed = true};
   ++swarm.seeds;
   swarm.crowd.Add(node, nodes_[Number(node)].labels);
   swarm.book.AllPresent(node);
@@ -157,9 +158,12 @@ void Tracker::PiecesMissing(NodeId node, const Digest& blob, std::span<const Pie
   for (const PieceRun& run : runs) {
     const uint32_t end = std::min(run.end(), swarm->book.pieces());
     for (uint32_t piece = run.begin(); piece < end; ++piece) {
-      const NodeId fetcher = swarm->book.Fetcher(PieceIndex{piece});
+      const PieceIndex index{piece};
+      const NodeId fetcher = swarm->book.Fetcher(index);
+      // Once its digest was wrong nobody takes a piece that too few agree on, whoever has it.
+      const bool doubted = swarm->ledger.need() > 1 && swarm->ledger.Agreed(index) == nullptr;
       const bool here = swarm->members.contains(Number(fetcher)) && fetcher != node;
-      swarm->book.Missing(node, PieceIndex{piece}, here, now);
+      swarm->book.Missing(node, index, here && !(swarm->judged && doubted), now);
     }
   }
   Flush(blob, *swarm, now);
@@ -224,17 +228,28 @@ void Tracker::Outvote(const Digest& blob, Swarm& swarm, const std::vector<NodeId
 
 void Tracker::DigestMismatch(NodeId node, const Digest& blob, SteadyTime now) {
   Swarm* const swarm = Find(blob);
-  if (swarm == nullptr || !swarm->judged || !swarm->members.contains(Number(node))) return;
-  swarm->mismatches.insert(Number(node));
-  if (2 * swarm->mismatches.size() < swarm->members.size()) return;
-  if (swarm->ledger.need() >= SumLedger::kMaxNeed) return;
-  swarm->mismatches.clear();
-  swarm->ledger.NeedMore();
-  for (uint32_t piece = 0; piece < swarm->book.pieces(); ++piece) {
-    if (swarm->ledger.Agreed(PieceIndex{piece}) == nullptr) swarm->book.Again(PieceIndex{piece});
-  }
-  TellSums(blob, *swarm, swarm->ledger.AllAgreed());
+  if (swarm == nullptr || !swarm->judged) return;
+  const auto member = swarm->members.find(Number(node));
+  if (member == swarm->members.end() || member->second.seed) return;
+  if (member->second.round != swarm->ledger.need()) return;  // what it had is distrusted already
+  member->second.mismatch = true;
+  BeginNextRound(blob, *swarm);
   Flush(blob, *swarm, now);
+}
+
+// Where enough members say so; seeds have what they came for.
+void Tracker::BeginNextRound(const Digest& blob, Swarm& swarm) {
+  const auto mismatches =
+      static_cast<size_t>(std::ranges::count_if(swarm.members, [&](const auto& member) {
+        return member.second.mismatch && member.second.round == swarm.ledger.need();
+      }));
+  if (mismatches == 0 || 2 * mismatches < swarm.members.size() - swarm.seeds) return;
+  if (swarm.ledger.need() >= SumLedger::kMaxNeed) return;
+  swarm.ledger.NeedMore();
+  for (uint32_t piece = 0; piece < swarm.book.pieces(); ++piece) {
+    if (swarm.ledger.Agreed(PieceIndex{piece}) == nullptr) swarm.book.Again(PieceIndex{piece});
+  }
+  TellSums(blob, swarm, swarm.ledger.AllAgreed());
 }
 
 void Tracker::OriginRefused(NodeId node, const Digest& blob, SteadyTime now) {
@@ -308,9 +323,10 @@ void Tracker::Finished(const Digest& blob, NodeId node, SteadyTime now) {
   const auto member = swarm->members.find(Number(node));
   if (member == swarm->members.end() || member->second.seed) return;
   if (swarm->members.size() == swarm->seeds + 1) return Remove(blob, node, now);
-  member->second = {false, true};
+  member->second = {.seed = true};
   ++swarm->seeds;
   swarm->book.Leave(node);
+  BeginNextRound(blob, *swarm);
   Flush(blob, *swarm, now);
 }
 
@@ -329,6 +345,7 @@ void Tracker::Remove(const Digest& blob, NodeId node, SteadyTime now) {
     swarms_.erase(blob);
     return;
   }
+  BeginNextRound(blob, *swarm);
   Flush(blob, *swarm, now);
 }
 

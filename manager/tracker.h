@@ -101,8 +101,9 @@ class Tracker {
   // where nothing else can tell, is banned.
   void Attested(NodeId node, const Digest& blob, std::span<const PieceSum> sums, SteadyTime now);
 
-  // The node has every piece and the blob's digest disagrees. When half of the members say so each
-  // piece is fetched again by another node, until one more than before agree on its sum.
+  // The node has every piece and the blob's digest disagrees; it enters again. When half of those
+  // who still want the blob say so each piece is fetched again by another node, until one more than
+  // before agree on its sum.
   void DigestMismatch(NodeId node, const Digest& blob, SteadyTime now);
 
   // The origin refuses this node's credentials; or takes them (again).
@@ -155,6 +156,8 @@ class Tracker {
   struct Member {
     bool origin_accepts = false;
     bool seed = false;
+    uint32_t round = 0;     // SumLedger::need() when it entered
+    bool mismatch = false;  // found in that round
   };
   struct Swarm {
     uint64_t size_bytes = 0;
@@ -164,7 +167,6 @@ class Tracker {
     size_t seeds = 0;
     SumLedger ledger;
     bool judged = true;
-    std::set<uint32_t> mismatches;  // members that found one since the last round
   };
   struct Node {
     Labels labels;
@@ -176,6 +178,7 @@ class Tracker {
   void AddSeed(Swarm& swarm, NodeId node);
   void TellNeighbours(const Digest& blob, Swarm& swarm, NodeId node);
   void TellSums(const Digest& blob, const Swarm& swarm, const std::vector<PieceSum>& sums);
+  void BeginNextRound(const Digest& blob, Swarm& swarm);
   void Outvote(const Digest& blob, Swarm& swarm, const std::vector<NodeId>& nodes, SteadyTime now);
   void TellLease(const Digest& blob, Swarm& swarm, NodeId node);
   void Flush(const Digest& blob, Swarm& swarm, SteadyTime now);

@@ -13,12 +13,18 @@ const Attestations::Piece* Attestations::Find(PieceIndex piece) const {
   return number < pieces_.size() ? &pieces_[number] : nullptr;
 }
 
+Attestations Attestations::ForNextTry() const {
+  Attestations next = *this;
+  next.belief_ = Belief::kSettled;
+  next.other_promises_.clear();
+  return next;
+}
+
 Attestations::Added Attestations::Add(AttesterId attester, const PieceSum& told) {
   Piece* const piece = Find(told.piece);
   if (piece == nullptr || IsDistrusted(attester)) return Added::kIgnored;
   auto& sums = piece->sums;
   const auto sum = std::ranges::find(sums, told.sum, &Sum::sum);
-  if (piece->settled) return sum == sums.end() ? Added::kConflict : Added::kKnown;
   if (sum != sums.end()) {
     const bool known = std::ranges::find(sum->attesters, attester) != sum->attesters.end();
     if (!known && sum->attesters.size() < kMaxAttestersPerSum) sum->attesters.push_back(attester);
@@ -37,57 +43,53 @@ std::vector<AttesterId> Attestations::Settle(const PieceSum& truth) {
     if (sum.sum == truth.sum) continue;
     wrong.insert(wrong.end(), sum.attesters.begin(), sum.attesters.end());
   }
-  piece->settled = true;
+  piece->settled = Settled::kTrue;
   piece->sums = {{truth.sum, {}}};
   distrusted_.insert(wrong.begin(), wrong.end());
   return wrong;
 }
 
-std::vector<AttesterId> Attestations::SettleExpected() {
-  std::vector<AttesterId> wrong;
-  for (uint32_t piece = 0; piece < pieces_.size(); ++piece) {
-    const auto sum = Expected(PieceIndex{piece});
-    if (!sum) continue;
-    const auto found = Settle({PieceIndex{piece}, *sum});
-    wrong.insert(wrong.end(), found.begin(), found.end());
+bool Attestations::Agree(const PieceSum& told) {
+  Piece* const piece = Find(told.piece);
+  if (piece == nullptr || piece->settled == Settled::kTrue) return false;
+  const auto before = Expected(told.piece);
+  auto& sums = piece->sums;
+  const auto sum = std::ranges::find(sums, told.sum, &Sum::sum);
+  if (sum != sums.end()) {
+    std::rotate(sums.begin(), sum, sum + 1);
+  } else {
+    if (sums.size() >= kMaxSumsPerPiece) sums.pop_back();
+    sums.insert(sums.begin(), {told.sum, {}});
   }
-  std::ranges::sort(wrong);
-  // Not std::ranges::unique: clang 14 does not compile what it returns.
-  wrong.erase(std::unique(wrong.begin(), wrong.end()), wrong.end());
-  return wrong;
+  piece->settled = Settled::kAgreed;
+  return before && *before != told.sum;
 }
 
-std::vector<PieceIndex> Attestations::Distrust(AttesterId attester) {
-  std::vector<PieceIndex> changed;
-  if (!distrusted_.insert(attester).second) return changed;
+std::vector<Attestations::Contradiction> Attestations::Verified(
+    const std::function<bool(PieceIndex)>& checked) {
+  std::vector<Contradiction> found;
+  std::set<AttesterId> named;
   for (uint32_t number = 0; number < pieces_.size(); ++number) {
-    Piece& piece = pieces_[number];
-    if (piece.settled) continue;
-    const auto before = Expected(PieceIndex{number});
-    for (Sum& sum : piece.sums) std::erase(sum.attesters, attester);
-    std::erase_if(piece.sums, [](const Sum& sum) { return sum.attesters.empty(); });
-    if (Expected(PieceIndex{number}) != before) changed.push_back(PieceIndex{number});
+    const PieceIndex index{number};
+    const auto truth = Expected(index);
+    if (!truth || !checked(index)) continue;
+    for (const AttesterId attester : Settle({index, *truth})) {
+      if (named.insert(attester).second) found.push_back({attester, {index, *truth}});
+    }
   }
-  return changed;
+  return found;
 }
 
 std::optional<Digest> Attestations::Expected(PieceIndex index) const {
   const Piece* const piece = Find(index);
-  if (piece == nullptr || piece->sums.empty() || (!judged_ && !piece->settled)) {
-    return std::nullopt;
-  }
+  if (piece == nullptr || piece->sums.empty()) return std::nullopt;
+  if (belief_ == Belief::kSettled && piece->settled == Settled::kNo) return std::nullopt;
   return piece->sums.front().sum;
 }
 
-bool Attestations::IsSettled(PieceIndex index) const {
+Attestations::Settled Attestations::settled(PieceIndex index) const {
   const Piece* const piece = Find(index);
-  return piece != nullptr && piece->settled;
-}
-
-std::optional<AttesterId> Attestations::Attester(PieceIndex index) const {
-  const Piece* const piece = Find(index);
-  if (piece == nullptr || piece->settled || piece->sums.empty()) return std::nullopt;
-  return piece->sums.front().attesters.front();
+  return piece == nullptr ? Settled::kNo : piece->settled;
 }
 
 bool Attestations::Promise(SourceId source, const PieceSum& promised) {
@@ -113,23 +115,6 @@ std::vector<SourceId> Attestations::Promisers(PieceIndex piece) {
     return true;
   });
   return sources;
-}
-
-std::vector<PieceIndex> Attestations::Suspects(size_t most) const {
-  std::vector<PieceIndex> suspects;
-  std::map<AttesterId, uint32_t> named;
-  std::vector<std::pair<uint32_t, uint32_t>> order;  // how many of its attester come before, piece
-  for (uint32_t number = 0; number < pieces_.size(); ++number) {
-    const Piece& piece = pieces_[number];
-    if (piece.settled || piece.sums.empty()) continue;
-    const uint32_t turn = ++named[piece.sums.front().attesters.front()];
-    order.emplace_back(piece.sums.size() > 1 ? 0 : turn, number);
-  }
-  std::ranges::sort(order);
-  for (size_t i = 0; i < std::min(most, order.size()); ++i) {
-    suspects.push_back(PieceIndex{order[i].second});
-  }
-  return suspects;
 }
 
 }  // namespace hearth::p2p

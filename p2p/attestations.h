@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -25,44 +26,53 @@ enum class AttesterId : uint32_t {};
 
 class Attestations {
  public:
+  enum class Belief : uint8_t {
+    kFirstWord,  // the blob has a digest, which finds what a false attestation let in
+    kSettled,    // only sums that are settled
+  };
   static constexpr size_t kMaxSumsPerPiece = 4;          // that differ
   static constexpr size_t kMaxAttestersPerSum = 8;       // more change nothing
   static constexpr size_t kMaxOtherPromises = 16 << 10;  // of other sums than the expected
 
-  // `judged`: the blob has a digest, which finds what a false attestation let in; a first
-  // attestation is believed until then. Else only sums that are settled.
-  Attestations(uint32_t pieces, bool judged) : judged_(judged), pieces_(pieces) {}
+  Attestations(uint32_t pieces, Belief belief) : belief_(belief), pieces_(pieces) {}
+  // What is known still holds, when the blob's digest disagreed and everything begins anew; but
+  // only settled sums are believed, and sources have yet to promise.
+  Attestations ForNextTry() const;
 
   enum class Added : uint8_t { kNew, kKnown, kConflict, kIgnored };
   // kConflict: kept, but another sum of the piece came first; one of the attesters lies.
   // kIgnored: distrusted, out of range, too many.
   Added Add(AttesterId attester, const PieceSum& told);
-  // The sum is true: this node fetched the piece from the origin, or the tracker says that two
-  // nodes which it picked agree. Returns the attesters that said something else; they are
-  // distrusted.
+  // The sum is true: this node fetched the piece from the origin. Returns the attesters that said
+  // something else; they are distrusted.
   std::vector<AttesterId> Settle(const PieceSum& truth);
-  // The blob's digest agreed with the bytes here: what they hash to is true.
-  std::vector<AttesterId> SettleExpected();
-  // Nothing that the attester alone said is believed any more. Returns the pieces whose expected
-  // sum changed: what is here of them must be dropped (Download::Drop).
-  std::vector<PieceIndex> Distrust(AttesterId attester);
+  // The tracker says that enough nodes which it picked agree. It changes nothing where this node
+  // knows the truth. True: another sum was expected until now, so that what is here of the piece,
+  // asked for or promised is false.
+  [[nodiscard]] bool Agree(const PieceSum& told);
+  struct Contradiction {
+    AttesterId attester{};
+    PieceSum truth;  // of a piece that it attested another sum of
+  };
+  // The blob's digest agreed with the bytes here: what is expected of the pieces that were
+  // `checked` against it is true. Names each attester once that said something else.
+  std::vector<Contradiction> Verified(const std::function<bool(PieceIndex)>& checked);
   bool IsDistrusted(AttesterId attester) const { return distrusted_.contains(attester); }
 
   // Nothing: nobody (trusted) has said; the piece can come from the origin only.
   std::optional<Digest> Expected(PieceIndex piece) const;
-  bool IsSettled(PieceIndex piece) const;
-  // The attester whose word Expected() is; nothing when settled or unknown.
-  std::optional<AttesterId> Attester(PieceIndex piece) const;
+  enum class Settled : uint8_t {
+    kNo,
+    kAgreed,  // by others; all of them may lie
+    kTrue,
+  };
+  Settled settled(PieceIndex piece) const;
 
   // The source announces the piece. True: ask it (Download::PeerHas).
   bool Promise(SourceId source, const PieceSum& promised);
   void RemoveSource(SourceId source);
-  // Sources whose promise of the piece became the expected one by Settle() or Distrust().
+  // Sources whose promise of the piece became the expected one since; told once.
   std::vector<SourceId> Promisers(PieceIndex piece);
-
-  // After a wrong digest: what to compare with the origin, at most `most`: pieces of which
-  // attesters disagree, then one of each attester in turn, until every piece was named.
-  std::vector<PieceIndex> Suspects(size_t most) const;
 
  private:
   struct Sum {
@@ -70,14 +80,14 @@ class Attestations {
     std::vector<AttesterId> attesters;
   };
   struct Piece {
-    std::vector<Sum> sums;  // as they came; the first one that somebody trusted stands for counts
-    bool settled = false;   // then sums has that one only
+    std::vector<Sum> sums;  // as they came, behind the settled one; the first one counts
+    Settled settled = Settled::kNo;
   };
 
   Piece* Find(PieceIndex piece);
   const Piece* Find(PieceIndex piece) const;
 
-  const bool judged_;
+  Belief belief_;
   std::vector<Piece> pieces_;
   std::set<AttesterId> distrusted_;
   std::map<std::pair<SourceId, PieceIndex>, Digest> other_promises_;

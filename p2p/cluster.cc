@@ -139,7 +139,8 @@ void Cluster::Leave(ClusterTransfer& transfer, Left how) {
       message.mutable_inventory()->set_added(ToRaw(transfer.digest()));
       tracker_->Send(message);
     }
-    if (transfer.pieces() > 1) {
+    // After a wrong digest it enters again; see ClusterTransfer::Leavings.
+    if (transfer.pieces() > 1 && how != Left::kWrongDigest) {
       message.mutable_leave()->set_blob(ToRaw(transfer.digest()));
       tracker_->Send(message);
     }

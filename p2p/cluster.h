@@ -73,7 +73,7 @@ class Cluster {
   enum class Left : uint8_t {
     kComplete,  // verified: this node seeds it from now on
     kUnfinished,
-    kWrongDigest,  // what was attested is kept, as proof
+    kWrongDigest,  // it tries again; what was attested is kept, as proof
   };
   void Leave(ClusterTransfer& transfer, Left how);
   // Dials the neighbours of the tracker's choice again whose streams were lost, each less and less

@@ -269,21 +269,7 @@ void ClusterTransfer::Settle(const PieceSum& piece) {
       liars.push_back(attester_names_[static_cast<uint32_t>(liar)]);
     }
   }
-  for (const std::string& node : liars) {
-    LOG_WARNING("a node attested wrong bytes", {{"node", node},
-                                                {"digest", digest().ToString()},
-                                                {"piece", static_cast<uint32_t>(piece.piece)}});
-    v1::FromNode message;
-    v1::Blame& blame = *message.mutable_blame();
-    blame.set_blob(ToRaw(digest()));
-    blame.set_node_id(node);
-    blame.set_piece(static_cast<uint32_t>(piece.piece));
-    blame.set_kind(v1::Blame::ATTESTED_WRONG);
-    const auto proof = options_.cluster.Proof(digest(), node, piece);
-    if (proof) *blame.mutable_proof() = *proof;
-    options_.cluster.Forget(digest(), node);
-    options_.cluster.TellTracker(message);
-  }
+  for (const std::string& node : liars) BlameAttester(node, piece);
 }
 
 }  // namespace hearth::p2p

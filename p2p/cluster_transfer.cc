@@ -40,18 +40,15 @@ ClusterTransfer::ClusterTransfer(Options options)
              .piece_size_bytes = piece_bytes_,
              .seed = options_.seed},
             options_.cluster.options().clock.SteadyNow()),
-      sums_(options_.judged ? options_.judged->Sums() : Attestations(pieces_, true)),
+      sums_(options_.leavings ? options_.leavings->sums_->ForNextTry()
+                              : Attestations(pieces_, Attestations::Belief::kFirstWord)),
+      checked_(pieces_),
       last_hope_(options_.cluster.options().clock.SteadyNow()) {
-  if (!options_.judged) return;
-  MutexLock theirs(options_.judged->mutex_);
+  if (!options_.leavings) return;
+  options_.leavings->taken_ = true;
   MutexLock lock(mutex_);
-  attesters_ = options_.judged->attesters_;
-  attester_names_ = options_.judged->attester_names_;
-}
-
-Attestations ClusterTransfer::Sums() const {
-  MutexLock lock(mutex_);
-  return sums_;
+  attesters_ = options_.leavings->attesters_;
+  attester_names_ = options_.leavings->attester_names_;
 }
 
 uint64_t ClusterTransfer::SizeOf(PieceIndex piece) const {
@@ -80,14 +77,19 @@ uint32_t ClusterTransfer::Holders(PieceIndex piece) const {
 Status ClusterTransfer::Run(std::stop_token stop, bool& final_error) {
   Prepare();
   options_.cluster.Enter(shared_from_this());
-  const bool small = pieces_ <= 1 && !options_.judged;
+  const bool small = pieces_ <= 1 && !options_.leavings;
   Status status = small ? RunSmall(stop) : RunSwarm(stop);
   Drain();
-  const bool wrong = status.code() == StatusCode::kDataLoss && !options_.judged;
+  status = RejectDoubted(std::move(status));
+  const bool wrong = status.code() == StatusCode::kDataLoss &&
+                     options_.blob->state() == store::Blob::State::kFailed;
   if (wrong) {
     v1::FromNode message;
     message.mutable_mismatch()->set_blob(ToRaw(digest()));
     options_.cluster.TellTracker(message);
+    KeepLeavings();
+  } else if (status.ok()) {
+    BlameLiars();
   }
   options_.cluster.Leave(*this, status.ok() ? Cluster::Left::kComplete
                                 : wrong     ? Cluster::Left::kWrongDigest
@@ -101,14 +103,23 @@ Status ClusterTransfer::Run(std::stop_token stop, bool& final_error) {
 // nobody remembers who said what it hashes to.
 void ClusterTransfer::Prepare() {
   const bool tracker = options_.cluster.has_tracker();
-  MutexLock lock(mutex_);
-  for (uint32_t piece = 0; piece < pieces_; ++piece) {
-    const PieceIndex index{piece};
-    if (options_.blob->Available(Begin(index)) >= SizeOf(index)) core_.AddPresent(index, Now());
+  {
+    MutexLock lock(mutex_);
+    for (uint32_t piece = 0; piece < pieces_; ++piece) {
+      const PieceIndex index{piece};
+      if (options_.blob->Available(Begin(index)) >= SizeOf(index)) core_.AddPresent(index, Now());
+      const bool settled = sums_.settled(index) != Attestations::Settled::kNo;
+      if (options_.trust == Trust::kSettled && settled) restorable_.push_back(index);
+    }
+    tracker_ = tracker;
+    core_.SetTracker(tracker, Now());
   }
-  tracker_ = tracker;
-  core_.SetTracker(tracker, Now());
-  if (options_.judged) core_.GrantLease({PieceIndex{0}, pieces_}, Now());
+  // Ahead of Enter(), so that the tracker leases none of these to this node again.
+  RestoreSettled();
+  const bool alone = options_.trust == Trust::kOrigin || (options_.leavings && pieces_ <= 1);
+  if (!alone) return;
+  MutexLock lock(mutex_);
+  core_.GrantLease({PieceIndex{0}, pieces_}, Now());
 }
 
 Status ClusterTransfer::RunSwarm(std::stop_token stop) {
@@ -132,6 +143,7 @@ Status ClusterTransfer::RunSwarm(std::stop_token stop) {
     MutexLock lock(mutex_);
     if (stop.stop_requested()) return Cancelled("the transfer of blob " + digest().ToString());
     if (!store_error_.ok()) return store_error_;
+    if (doubted_) return DataLoss("a piece of blob " + digest().ToString() + " is false");
     if (core_.complete()) break;
     if (IsHopeless(Now())) return last_error_;
   }
@@ -208,7 +220,7 @@ void ClusterTransfer::Do(const Action& action) {
       std::optional<Digest> sum;
       {
         MutexLock lock(mutex_);
-        sum = sums_.Expected(action.run.first);
+        if (!doubted_) sum = sums_.Expected(action.run.first);
       }
       if (sum) options_.cluster.Announce(digest(), {action.run.first, *sum});
       return;
@@ -325,6 +337,9 @@ void ClusterTransfer::Check(RequestId id, PieceIndex piece,
     requests_.erase(id);
     if (written.ok()) {
       core_.PieceArrived(id, piece, right, Now());
+      if (right) checked_.Set(piece);
+      // Settled otherwise while it was written.
+      if (right && sums_.Expected(piece) != sum) doubted_ = piece;
     } else {
       store_error_ = written;
     }
@@ -344,6 +359,7 @@ void ClusterTransfer::Drain() {
   std::map<RequestId, Request> requests;
   {
     MutexLock lock(mutex_);
+    draining_ = true;
     requests.swap(requests_);
   }
   for (auto& [id, request] : requests) {
@@ -379,7 +395,7 @@ void ClusterTransfer::OnNeighbours(const std::vector<PeerAddress>& peers, bool l
 }
 
 void ClusterTransfer::OnHave(const PeerAddress& peer, const std::vector<PieceSum>& pieces) {
-  if (options_.judged) return;
+  if (options_.trust == Trust::kOrigin) return;
   MutexLock lock(mutex_);
   auto known = peers_.find(peer.id);
   if (known == peers_.end()) {
@@ -414,18 +430,6 @@ void ClusterTransfer::OnSums(const std::string& attester, const std::vector<Piec
                                                    {"piece", static_cast<uint32_t>(sum.piece)},
                                                    {"node", attester}});
     }
-    for (const SourceId source : sums_.Promisers(sum.piece)) {
-      core_.PeerHas(source, {sum.piece}, Now());
-    }
-  }
-  woken_ = true;
-  changed_.NotifyAll();
-}
-
-void ClusterTransfer::OnSettled(const std::vector<PieceSum>& sums) {
-  MutexLock lock(mutex_);
-  for (const PieceSum& sum : sums) {
-    sums_.Settle(sum);
     for (const SourceId source : sums_.Promisers(sum.piece)) {
       core_.PeerHas(source, {sum.piece}, Now());
     }

@@ -2,10 +2,13 @@
 //
 // Drives a Download (which source, which piece, when) and an Attestations (which bytes are right):
 // both behind one lock, their actions carried out by the thread that runs Run(). Every piece of a
-// peer is checked against its attested sum before it enters the blob. What Run() started has ended
-// when it returns. Any thread may call the rest.
+// peer is checked against its attested sum before it enters the blob. Where that made a wrong
+// digest, another transfer tries again and believes less: what the first one brought stays where
+// sums settle that fit it. What Run() started has ended when it returns. Any thread may call the
+// rest.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -16,6 +19,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/piece.h"
 #include "base/piece_sum.h"
 #include "base/thread.h"
 #include "hearth/v1/tracker.pb.h"
@@ -39,23 +43,49 @@ class ClusterTransfer : public std::enable_shared_from_this<ClusterTransfer> {
   // The origin refuses, and no neighbour has had anything of use for so long.
   static constexpr std::chrono::seconds kHopeless{3};
 
+  // What is believed of a piece; less with each try whose digest was wrong.
+  enum class Trust : uint8_t {
+    kFirstWord,  // the first attestation
+    kSettled,    // what this node fetched itself, and what the tracker says that enough agree on
+    kOrigin,     // only the former
+  };
+  // What a try whose digest was wrong leaves to the next one. Whoever asked for it either makes
+  // that, or the tracker hears that this node has left the swarm.
+  class Leavings {
+   public:
+    Leavings(Cluster& cluster, std::shared_ptr<store::Blob> blob);
+    ~Leavings();
+    Leavings(const Leavings&) = delete;
+    Leavings& operator=(const Leavings&) = delete;
+
+   private:
+    friend class ClusterTransfer;
+    Cluster& cluster_;
+    const std::shared_ptr<store::Blob> blob_;  // failed; its file is still there
+    std::optional<Attestations> sums_;
+    std::map<std::string, AttesterId> attesters_;
+    std::vector<std::string> attester_names_;
+    std::atomic<bool> taken_ = false;
+  };
+
   struct Options {
     Cluster& cluster;
     oci::Registry& registry;
     ThreadPool& origin_threads;        // each waits for a range
     std::vector<oci::Access> origins;  // tried in order
     std::shared_ptr<store::Blob> blob;
-    // Of an earlier try whose digest was wrong: everything comes from the origin now, and who
-    // attested something else is blamed.
-    std::shared_ptr<ClusterTransfer> judged = nullptr;
+    Trust trust = Trust::kFirstWord;
+    std::shared_ptr<Leavings> leavings = nullptr;    // of the try before
     std::shared_ptr<BlobSources> sources = nullptr;  // hears who gave what
     uint64_t seed = 0;
   };
   explicit ClusterTransfer(Options options);
 
-  // Until the blob is complete. kDataLoss: its digest was wrong; kCancelled: `stop`; else the last
-  // reason why nobody brought it. `final_error`: our own store's, nobody else would help.
+  // Until the blob is complete. kCancelled: `stop`; else the last reason why nobody brought it.
+  // `final_error`: our own store's, nobody else would help.
   Status Run(std::stop_token stop, bool& final_error);
+  // After Run(): the bytes were wrong and the blob is dropped; else null.
+  std::shared_ptr<Leavings> leavings() const { return left_; }
 
   const Digest& digest() const { return options_.blob->digest(); }
   uint64_t size_bytes() const { return options_.blob->size_bytes(); }
@@ -91,8 +121,12 @@ class ClusterTransfer : public std::enable_shared_from_this<ClusterTransfer> {
   uint64_t SizeOf(PieceIndex piece) const;
   // The bytes are in the blob.
   void Credit(const SourceBytes& given) const;
-  Attestations Sums() const;
   void Prepare();
+  void RestoreSettled();
+  void KeepLeavings();
+  Status RejectDoubted(Status status);
+  void BlameLiars();
+  void BlameAttester(const std::string& node, const PieceSum& truth);
   Status RunSwarm(std::stop_token stop);
   Status RunSmall(std::stop_token stop);
   Status AskForSmall(const PeerAddress& peer, std::stop_token stop);
@@ -125,6 +159,8 @@ class ClusterTransfer : public std::enable_shared_from_this<ClusterTransfer> {
   const uint64_t piece_bytes_;
   const uint32_t pieces_;
 
+  std::shared_ptr<Leavings> left_;  // of Run()'s thread
+
   mutable Mutex mutex_;
   CondVar changed_;
   Download core_ GUARDED_BY(mutex_);
@@ -137,6 +173,12 @@ class ClusterTransfer : public std::enable_shared_from_this<ClusterTransfer> {
   PieceRun window_ GUARDED_BY(mutex_);
   std::vector<PieceIndex> unhashed_ GUARDED_BY(mutex_);  // of the origin
   bool hashing_ GUARDED_BY(mutex_) = false;
+  PieceBitmap checked_ GUARDED_BY(mutex_);  // pieces here that hash to their expected sum
+  // The sum that it was checked against is not what enough nodes agree on.
+  std::optional<PieceIndex> doubted_ GUARDED_BY(mutex_);
+  std::vector<PieceIndex> restorable_ GUARDED_BY(mutex_);  // settled, and maybe in the leavings
+  bool restoring_ GUARDED_BY(mutex_) = false;
+  bool draining_ GUARDED_BY(mutex_) = false;
   std::map<RequestId, PieceRun> held_ GUARDED_BY(mutex_);  // behind a whole fetch
   bool whole_ GUARDED_BY(mutex_) = false;                  // the origin has no ranges
   bool whole_running_ GUARDED_BY(mutex_) = false;

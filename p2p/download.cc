@@ -52,7 +52,7 @@ void Download::PieceArrived(RequestId id, PieceIndex piece, bool right, SteadyTi
   request->run = {PieceIndex{request->run.begin() + 1}, request->run.count - 1};
   request->asked = now;
   if (request->run.count == 0) End(request);
-  CancelDuplicates(piece);
+  CancelRequests(piece, /*origin_too=*/true);
   actions_.push_back({Action::Kind::kAnnounce, source, id, {piece, 1}});
   if (complete()) {
     while (!requests_.empty()) CancelAllOf(requests_.front().source);
@@ -254,9 +254,10 @@ void Download::End(std::vector<Request>::iterator request) {
   requests_.erase(request);
 }
 
-void Download::CancelDuplicates(PieceIndex piece) {
+void Download::CancelRequests(PieceIndex piece, bool origin_too) {
   for (size_t i = 0; i < requests_.size();) {
-    if (requests_[i].run != PieceRun{piece, 1}) {
+    const bool spared = requests_[i].source == kOriginSource && !origin_too;
+    if (requests_[i].run != PieceRun{piece, 1} || spared) {
       ++i;
       continue;
     }
@@ -329,10 +330,11 @@ std::vector<Download::Request>::iterator Download::Find(RequestId id) {
   return std::ranges::find(requests_, id, &Request::id);
 }
 
-void Download::AddPresent(PieceIndex piece, SteadyTime) { picker_.SetPresent(piece); }
-
-void Download::Drop(PieceIndex piece, SteadyTime now) {
-  picker_.SetMissing(piece);
+void Download::AddPresent(PieceIndex piece, SteadyTime now) {
+  picker_.SetPresent(piece);
+  if (requests_.empty()) return;
+  CancelRequests(piece, /*origin_too=*/true);
+  while (complete() && !requests_.empty()) CancelAllOf(requests_.front().source);
   AskAll(now);
 }
 
@@ -362,6 +364,14 @@ void Download::PeerHas(SourceId peer, const std::vector<PieceIndex>& pieces, Ste
   while (peer_requests_ < Budget() && Usable(At(peer), now) &&
          At(peer).outstanding < Depth(At(peer)) && AskPeer(peer, now)) {
   }
+}
+
+void Download::PeersHaveNot(PieceIndex piece, SteadyTime now) {
+  for (uint32_t number = 1; number < kMaxSources; ++number) {
+    if (sources_[number].added) picker_.SourceLost(SourceId{number}, piece);
+  }
+  CancelRequests(piece, /*origin_too=*/false);
+  AskAll(now);
 }
 
 void Download::SetTracker(bool reachable, SteadyTime now) {

@@ -79,12 +79,16 @@ class Download {
   };
   Download(Options options, SteadyTime now);
 
-  // Pieces that a former life of the blob left in the store.
+  // It is here without having been asked for: left in the store by a former life of the blob, say.
+  // Complete by this, nobody is told (kComplete).
   void AddPresent(PieceIndex piece, SteadyTime now);
   // nullopt: kMaxSources are here already. `round_trip`: until Answered() says more.
   std::optional<SourceId> AddPeer(std::chrono::nanoseconds round_trip, SteadyTime now);
   void RemovePeer(SourceId peer, SteadyTime now);
   void PeerHas(SourceId peer, const std::vector<PieceIndex>& pieces, SteadyTime now);
+  // What peers have of the piece is not what is wanted now: they are not asked for it until they
+  // announce it again.
+  void PeersHaveNot(PieceIndex piece, SteadyTime now);
   // This node, and nobody else now, may fetch the run from the origin; until it is taken back.
   void GrantLease(PieceRun run, SteadyTime now);
   void RevokeLease(PieceRun run, SteadyTime now);
@@ -101,8 +105,6 @@ class Download {
   void Excuse(RequestId request, SteadyTime now);
   void PieceArrived(RequestId request, PieceIndex piece, bool right, SteadyTime now);
   void Failed(RequestId request, Failure why, SteadyTime now);
-  // A piece that was taken for right is not: the blob's digest disagreed.
-  void Drop(PieceIndex piece, SteadyTime now);
   // Stalls, hedges and pauses that end; call it at NextTick() at the latest.
   void Tick(SteadyTime now);
   SteadyTime NextTick() const { return next_tick_; }
@@ -155,7 +157,7 @@ class Download {
   void Ask(SourceId source, PieceRun run, bool hedge, SteadyTime now);
   std::vector<Request>::iterator Find(RequestId id);
   void End(std::vector<Request>::iterator request);
-  void CancelDuplicates(PieceIndex piece);
+  void CancelRequests(PieceIndex piece, bool origin_too);
   void CancelAllOf(SourceId source);
   void Learn(Source& source, const Request& request, SteadyTime now);
   void Snub(SourceId source, SteadyTime now);

@@ -249,6 +249,30 @@ TEST_F(DownloadTest, WhatNobodyHasIsToldAsRuns) {
   EXPECT_EQ(missing[1].run, (PieceRun{PieceIndex{3}, 3}));
 }
 
+TEST_F(DownloadTest, WhatTurnsUpByItselfIsAskedOfNobodyAnyMore) {
+  Download download = Draw(2);
+  Peer(download, "11");
+  const auto asked = Of(Kind::kRequest, download.Take());
+  ASSERT_EQ(asked.size(), 1u);
+  download.AddPresent(asked[0].run.first, now_);
+  const auto cancelled = Of(Kind::kCancel, download.Take());
+  ASSERT_EQ(cancelled.size(), 1u);
+  EXPECT_EQ(cancelled[0].request, asked[0].request);
+  EXPECT_EQ(download.requests(), 1u) << "for the other piece";
+}
+
+TEST_F(DownloadTest, APieceOfWhichPeersHaveAFalseVersionIsNotAwaitedOfThem) {
+  Download download = Draw(1);
+  const SourceId peer = Peer(download, "1");
+  ASSERT_EQ(Of(Kind::kRequest, download.Take()).size(), 1u);
+  download.PeersHaveNot(PieceIndex{0}, now_);
+  EXPECT_EQ(Of(Kind::kCancel, download.Take()).size(), 1u);
+  Wait(download, seconds(1));
+  EXPECT_TRUE(Of(Kind::kRequest, download.Take()).empty());
+  download.PeerHas(peer, {PieceIndex{0}}, now_);
+  EXPECT_EQ(Of(Kind::kRequest, download.Take()).size(), 1u) << "it is not to blame";
+}
+
 TEST_F(DownloadTest, WithoutALeaseItWaitsLongerForATrackerThanWithoutOneAndThenFetchesAlone) {
   for (const bool tracker : {true, false}) {
     Download download = Draw(20);

@@ -41,6 +41,36 @@ class HostilePeerTest : public ClusterFixture {
     EXPECT_TRUE(peer->Promise(digest_, bytes_.size(), 0, sums_));
     return peer;
   }
+  // A member that attests and serves the first `pieces`, one of them false.
+  std::unique_ptr<HostilePeer> Lying(uint32_t wrong, uint32_t pieces) {
+    const uint64_t at_wrong = wrong * kMinPieceSizeBytes;
+    auto peer = std::make_unique<HostilePeer>(
+        authority_.Issue(Folder()), [this, at_wrong](HostilePeer&, uint64_t at, uint64_t size) {
+          return HostilePeer::Piece(at, size,
+                                    at == at_wrong ? WrongBytesOf(at, size) : BytesOf(at, size));
+        });
+    std::vector<Digest> told(sums_.begin(), sums_.begin() + pieces);
+    told[wrong] = Digest::Of(WrongBytesOf(at_wrong, kMinPieceSizeBytes));
+    EXPECT_TRUE(peer->Connect(node_));
+    EXPECT_TRUE(peer->Promise(digest_, bytes_.size(), 0, told));
+    return peer;
+  }
+  // The tracker says that enough nodes agree on these.
+  void Settle(uint32_t first, const std::vector<Digest>& sums) {
+    v1::ToNode message;
+    message.mutable_settled()->set_blob(ToRaw(digest_));
+    for (const Digest& sum : sums) {
+      message.mutable_settled()->add_pieces(first++);
+      message.mutable_settled()->mutable_sums()->append(ToRaw(sum));
+    }
+    node_.cluster.OnTracker(message);
+  }
+  // How many tries have begun.
+  size_t Joins() const {
+    const auto said = node_.tracker.said();
+    return static_cast<size_t>(
+        std::ranges::count_if(said, [](const auto& message) { return message.has_join(); }));
+  }
   std::filesystem::path Folder() { return Made(scratch_.path() / std::to_string(++folders_)); }
   void LeaseAll() { node_.Lease(digest_, {PieceIndex{0}, kPieces}); }
   // The node's blob ends as it should; see the top.
@@ -191,6 +221,43 @@ TEST_F(HostilePeerTest, AFalseAttestationIsFoundByTheDigestAndOnlyItsSignerNamed
       EXPECT_TRUE(!said.has_blame() || said.blame().node_id() == liar.id());
     }
   }
+}
+
+TEST_F(HostilePeerTest, AfterAWrongDigestOnlyFalsePiecesAreFetchedAgain) {
+  const auto liar = Lying(3, kPieces);
+  EXPECT_TRUE(node_.Said([](const v1::FromNode& said) { return said.has_mismatch(); }));
+  ASSERT_TRUE(Eventually([&] { return Joins() == 2; }));
+  Settle(0, sums_);
+  node_.Lease(digest_, {PieceIndex{3}, 1});
+  EndsRight();
+  EXPECT_EQ(origin_bytes, kMinPieceSizeBytes);
+  EXPECT_TRUE(node_.Said([&](const v1::FromNode& said) {
+    return Blames(liar->id(), v1::Blame::ATTESTED_WRONG)(said) && said.blame().has_proof();
+  }));
+}
+
+TEST_F(HostilePeerTest, AFalseVersionOfAPieceThatSettlesOtherwiseIsDroppedAndFetchedAnew) {
+  const auto liar = Lying(3, kPieces - 1);
+  ASSERT_TRUE(Eventually(
+      [&] { return fetch_->blob()->PresentBytes() == (kPieces - 1) * kMinPieceSizeBytes; }));
+  Settle(3, {sums_[3]});
+  EXPECT_TRUE(node_.Said([](const v1::FromNode& said) { return said.has_mismatch(); }));
+  EXPECT_EQ(fetch_->blob()->failure().code(), StatusCode::kDataLoss) << "its readers have it";
+  ASSERT_TRUE(Eventually([&] { return Joins() == 2; }));
+  Settle(0, sums_);
+  node_.Lease(digest_, {PieceIndex{3}, 1});
+  node_.Lease(digest_, {PieceIndex{kPieces - 1}, 1});
+  EndsRight();
+  EXPECT_EQ(origin_bytes, bytes_.size() - (kPieces - 2) * kMinPieceSizeBytes);
+}
+
+TEST_F(HostilePeerTest, WhereNothingSettlesEverythingComesFromTheOriginInTheEnd) {
+  const auto liar = Lying(3, kPieces);
+  ASSERT_TRUE(Eventually([&] { return Joins() == 2; }));
+  node_.tracker.up = false;
+  node_.cluster.OnTrackerDown();
+  EndsRight();
+  EXPECT_EQ(origin_bytes, bytes_.size());
 }
 
 // --- what it says ---

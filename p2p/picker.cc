@@ -43,23 +43,6 @@ std::optional<PieceRun> Picker::PickRun(SourceId id, uint32_t most) {
   return PieceRun{PieceIndex{begin}, end - begin};
 }
 
-std::optional<PieceIndex> Picker::PickDuplicate(SourceId id) const {
-  const Source& source = At(id);
-  std::optional<uint32_t> best;
-  for (size_t word = 0; word < present_.words().size(); ++word) {
-    uint64_t left = source.has.words()[word] & ~present_.words()[word];
-    if ((left & wanted_.words()[word]) != 0) return std::nullopt;
-    for (; left != 0; left &= left - 1) {
-      const uint32_t piece = static_cast<uint32_t>(word * 64) + std::countr_zero(left);
-      if (requests_[piece] >= kMaxRequestsPerPiece) continue;
-      if (std::ranges::find(source.asked, piece) != source.asked.end()) continue;
-      if (!best || requests_[piece] < requests_[*best]) best = piece;
-    }
-  }
-  if (!best) return std::nullopt;
-  return PieceIndex{*best};
-}
-
 // Starts at a random piece, so that nodes which see the same counts ask for different pieces.
 std::optional<uint32_t> Picker::Rarest(const Source& source) {
   const auto& has = source.has.words();
@@ -102,17 +85,6 @@ void Picker::SetPresent(PieceIndex index) {
   --missing_;
   if (wanted_.Has(piece)) --unasked_;
   wanted_.Clear(piece);
-}
-
-void Picker::SetMissing(PieceIndex index) {
-  const uint32_t piece = Number(index);
-  CHECK(piece < pieces_);
-  if (!present_.Has(piece)) return;
-  present_.Clear(piece);
-  ++missing_;
-  if (requests_[piece] > 0) return;
-  wanted_.Set(piece);
-  ++unasked_;
 }
 
 void Picker::AddSource(SourceId id) {

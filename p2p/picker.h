@@ -1,9 +1,8 @@
 // Picker: which piece of one blob to ask a source for next.
 //
-// Rarest first among what the neighbours have, the reader's next window before everything else. In
-// the endgame, when every missing piece is asked for, it names pieces to ask for twice. Plain
-// state: no I/O, no clock, no lock; whoever owns it guards it. The same seed and calls give the
-// same picks. Pieces out of range and sources never added are bugs of the caller (CHECK).
+// Rarest first among what the neighbours have, the reader's next window before everything else.
+// Plain state: no I/O, no clock, no lock; whoever owns it guards it. The same seed and calls give
+// the same picks. Pieces out of range and sources never added are bugs of the caller (CHECK).
 #pragma once
 
 #include <cstdint>
@@ -43,9 +42,8 @@ class Picker {
 
   Picker(uint32_t pieces, uint64_t seed);
 
-  // The piece is here and checked; or was found wrong and is wanted again.
+  // The piece is here and checked.
   void SetPresent(PieceIndex piece);
-  void SetMissing(PieceIndex piece);
   bool IsPresent(PieceIndex piece) const { return present_.Has(Number(piece)); }
   uint32_t pieces() const { return pieces_; }
   uint32_t missing() const { return missing_; }
@@ -77,10 +75,6 @@ class Picker {
   std::optional<PieceIndex> Pick(SourceId source);
   // The same as a run of at most `most` pieces, for a source whose requests are dear.
   std::optional<PieceRun> PickRun(SourceId source, uint32_t most);
-  // Endgame: a piece asked for elsewhere that `source` has; the one with the fewest requests. Only
-  // when `source` has nothing for Pick().
-  std::optional<PieceIndex> PickDuplicate(SourceId source) const;
-
   // Any piece that is missing and nobody was asked for.
   std::optional<PieceIndex> RandomMissing();
 

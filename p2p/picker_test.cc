@@ -84,16 +84,13 @@ TEST(Picker, AnEndedRequestGivesItsPieceBack) {
   EXPECT_EQ(Want(picker, kB), 0);
 }
 
-TEST(Picker, EndgameAsksASecondSourceOnceAndNeverTheSameTwice) {
+TEST(Picker, APieceAskedForTwiceIsFreeOnlyWhenBothHaveEnded) {
   Picker picker = Draw("1.1", {"111", "111", "111"});
-  EXPECT_FALSE(picker.PickDuplicate(kB)) << "piece 1 is not asked for at all yet";
   picker.Asked(kA, PieceIndex{1});
-  EXPECT_FALSE(picker.PickDuplicate(kA));
-  ASSERT_EQ(picker.PickDuplicate(kB), PieceIndex{1});
   picker.Asked(kB, PieceIndex{1});
-  EXPECT_FALSE(picker.PickDuplicate(kC)) << "two requests are enough";
   picker.Ended(kA, PieceIndex{1});
   EXPECT_EQ(picker.unasked(), 0u) << "the duplicate still runs";
+  EXPECT_EQ(Want(picker, kC), -1);
   picker.SetPresent(PieceIndex{1});
   picker.Ended(kB, PieceIndex{1});
   EXPECT_EQ(picker.missing(), 0u);
@@ -127,13 +124,6 @@ TEST(Picker, ARemovedSourceLeavesNothingBehind) {
   EXPECT_EQ(picker.Holders(PieceIndex{0}), 1u);
   picker.AddSource(kA);
   EXPECT_EQ(Want(picker, kA), -1) << "its number is used again, its pieces are not";
-}
-
-TEST(Picker, AWrongPieceIsWantedAgain) {
-  Picker picker = Draw("11", {"11"});
-  picker.SetMissing(PieceIndex{1});
-  EXPECT_EQ(picker.Picture(), "1.");
-  EXPECT_EQ(Want(picker, kA), 1);
 }
 
 TEST(Picker, ScansMoreThanOneWord) {

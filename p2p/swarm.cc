@@ -21,14 +21,15 @@ decltype(SwarmCore::Options::open_transfer) Opener(const Swarm::Options& options
           sources = std::move(sources),
           random = std::make_shared<std::atomic<uint64_t>>(std::random_device{}())](
              std::shared_ptr<store::Blob> blob, std::vector<oci::Access> origins,
-             std::shared_ptr<ClusterTransfer> judged) {
+             ClusterTransfer::Trust trust, std::shared_ptr<ClusterTransfer::Leavings> leavings) {
     return std::make_shared<ClusterTransfer>(
         ClusterTransfer::Options{.cluster = cluster,
                                  .registry = registry,
                                  .origin_threads = *origin_threads,
                                  .origins = std::move(origins),
                                  .blob = std::move(blob),
-                                 .judged = std::move(judged),
+                                 .trust = trust,
+                                 .leavings = std::move(leavings),
                                  .sources = sources,
                                  .seed = ++*random});
   };

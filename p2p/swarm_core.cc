@@ -10,6 +10,10 @@ namespace hearth::p2p {
 namespace {
 
 constexpr size_t kMaxFailures = 1024;
+// What a try believes; the next one begins after a wrong digest.
+constexpr ClusterTransfer::Trust kTries[] = {
+    ClusterTransfer::Trust::kFirstWord, ClusterTransfer::Trust::kSettled,
+    ClusterTransfer::Trust::kSettled, ClusterTransfer::Trust::kOrigin};
 
 constexpr size_t kMaxOriginsPerBlob = 16;
 // Configs and the like go ahead of layers: somebody always waits for them.
@@ -205,7 +209,8 @@ std::optional<std::vector<oci::Access>> SwarmCore::BeginTry(Flight& flight, std:
 }
 
 bool SwarmCore::TransferInCluster(Flight& flight) {
-  std::shared_ptr<ClusterTransfer> judged;
+  std::shared_ptr<ClusterTransfer::Leavings> leavings;
+  size_t wrong = 0;  // tries
   std::stop_token stop;
   while (const auto origins = BeginTry(flight, stop)) {
     const bool is_private =
@@ -222,16 +227,20 @@ bool SwarmCore::TransferInCluster(Flight& flight) {
         return true;
       }
     }
-    const auto transfer = options_.open_transfer(flight.blob, *origins, judged);
+    const auto transfer =
+        options_.open_transfer(flight.blob, *origins, kTries[wrong], std::move(leavings));
     bool final_error = false;
     Status status = transfer->Run(stop, final_error);
-    if (!status.ok() && stop.stop_requested()) continue;
-    if (!final_error && status.code() == StatusCode::kDataLoss && !judged) {
-      LOG_WARNING("the pieces of a blob do not make its digest; all are fetched from the origin",
-                  {{"digest", flight.digest.ToString()}});
-      judged = transfer;
-      continue;
+    leavings = transfer->leavings();
+    const bool try_again = leavings && !final_error && wrong + 1 < std::size(kTries);
+    if (try_again) {
+      ++wrong;
+      LOG_WARNING(
+          "the pieces of a blob do not make its digest; those that are not settled are "
+          "fetched again",
+          {{"digest", flight.digest.ToString()}, {"wrong_tries", wrong}});
     }
+    if (try_again || (!status.ok() && stop.stop_requested())) continue;
     {
       MutexLock lock(mutex_);  // whoever came meanwhile may know another origin
       if (!status.ok() && !final_error && flight.origins.size() > origins->size()) continue;

@@ -52,9 +52,9 @@ class SwarmCore : public std::enable_shared_from_this<SwarmCore> {
     store::BlobStore& blobs;
     std::function<std::unique_ptr<Source>(const oci::Access&)> open_source;
     // With a cluster: one transfer of `blob`; see ClusterTransfer::Options. Null = alone.
-    std::function<std::shared_ptr<ClusterTransfer>(std::shared_ptr<store::Blob> blob,
-                                                   std::vector<oci::Access> origins,
-                                                   std::shared_ptr<ClusterTransfer> judged)>
+    std::function<std::shared_ptr<ClusterTransfer>(
+        std::shared_ptr<store::Blob> blob, std::vector<oci::Access> origins,
+        ClusterTransfer::Trust trust, std::shared_ptr<ClusterTransfer::Leavings> leavings)>
         open_transfer = nullptr;
     std::shared_ptr<BlobSources> sources = nullptr;  // hears who gave what
     // The registry's blobs are never handed to other nodes. Null = none is such.

@@ -30,9 +30,12 @@ void SwarmWorld::StartTransfer(uint32_t number, uint32_t blob) {
   transfer.download = std::make_unique<p2p::Download>(
       p2p::Download::Options{options_.size_bytes, piece_size_bytes_, Random()}, timeline_.now());
   if (Trusting()) {
-    transfer.sums = std::make_unique<p2p::Attestations>(pieces_, options_.judged);
+    transfer.sums = std::make_unique<p2p::Attestations>(
+        pieces_, options_.judged ? p2p::Attestations::Belief::kFirstWord
+                                 : p2p::Attestations::Belief::kSettled);
     transfer.heard.clear();
     transfer.known.clear();
+    transfer.former.clear();
   }
   transfer.told.assign(pieces_, transfer.done);
   transfer.content.resize(pieces_);
@@ -178,8 +181,7 @@ void SwarmWorld::Cancel(uint32_t number, uint32_t blob, const p2p::Action& actio
 
 void SwarmWorld::Announce(uint32_t number, uint32_t blob, const p2p::Action& action) {
   const PieceIndex piece = action.run.first;
-  Transfer& transfer = At(number, blob);
-  transfer.told[uint32_t(piece)] = true;
+  const Transfer& transfer = At(number, blob);
   if (action.source == p2p::kOriginSource) {
     Attest(number, blob, piece);
     Tell([this, number, blob, piece, content = transfer.content[uint32_t(piece)]] {
@@ -189,6 +191,12 @@ void SwarmWorld::Announce(uint32_t number, uint32_t blob, const p2p::Action& act
       tracker_.PieceFetched(node, blobs_[blob], piece, timeline_.now());
     });
   }
+  TellNeighbours(number, blob, piece);
+}
+
+void SwarmWorld::TellNeighbours(uint32_t number, uint32_t blob, PieceIndex piece) {
+  Transfer& transfer = At(number, blob);
+  transfer.told[uint32_t(piece)] = true;
   transfer.news.push_back(piece);
   if (transfer.news.size() > 1) return;
   timeline_.After(kNewsDelay, [this, number, blob, life = transfer.life] {
@@ -234,6 +242,7 @@ void SwarmWorld::Complete(uint32_t number, uint32_t blob) {
       options_.judged && !node.lies() && options_.broken != Options::Broken::kChecks;
   if (wrong && judges && !transfer.done) return Mismatch(number, blob);
   const bool again = std::exchange(transfer.done, true);
+  if (!again && judges) BlameLiars(number, blob);
   Tell([this, number, blob, life = transfer.life] {
     const manager::NodeId id{number};
     if (nodes_[number].banned || At(number, blob).life != life) return;

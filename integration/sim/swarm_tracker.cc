@@ -81,7 +81,8 @@ void SwarmWorld::Obey(uint32_t number, const manager::TrackerAction& action) {
       break;
     case manager::TrackerAction::Kind::kSums:
       if (!transfer.sums) break;
-      for (const PieceSum& sum : action.sums) Settle(number, blob, sum, false);
+      for (const PieceSum& sum : action.sums) Agree(number, blob, sum);
+      if (transfer.download->complete() && !transfer.done) Complete(number, blob);
       break;
     case manager::TrackerAction::Kind::kBanned:
       break;

@@ -6,6 +6,12 @@
 
 namespace hearth::sim {
 
+namespace {
+
+constexpr uint32_t kSettledTries = 2;  // then everything comes from the origin, as SwarmCore does
+
+}  // namespace
+
 // Of this simulation's pieces; different where the bytes are.
 Digest SwarmWorld::SumOf(uint32_t piece, Content content) {
   std::array<uint8_t, Digest::kBytes> bytes{1};
@@ -16,7 +22,7 @@ Digest SwarmWorld::SumOf(uint32_t piece, Content content) {
   return Digest(bytes);
 }
 
-SwarmWorld::Content SwarmWorld::Falsify(uint32_t node) const {
+Content SwarmWorld::Falsify(uint32_t node) const {
   if (!nodes_[node].attests_wrong) return Content::kRight;
   return options_.together ? Content::kTogether : Content{uint32_t(Content::kFirstLiar) + node};
 }
@@ -38,25 +44,55 @@ void SwarmWorld::Attest(uint32_t number, uint32_t blob, PieceIndex piece) {
   Transfer& transfer = At(number, blob);
   if (!transfer.sums) return;
   const Content content = transfer.content[uint32_t(piece)];
-  Settle(number, blob, {piece, SumOf(uint32_t(piece), content)}, true);
+  Settle(number, blob, {piece, SumOf(uint32_t(piece), content)});
   transfer.known.insert({number, piece});
   transfer.heard.push_back({number, piece, content});
 }
 
-void SwarmWorld::Settle(uint32_t number, uint32_t blob, const PieceSum& sum, bool blames) {
+void SwarmWorld::Settle(uint32_t number, uint32_t blob, const PieceSum& sum) {
   Transfer& transfer = At(number, blob);
   for (const p2p::AttesterId liar : transfer.sums->Settle(sum)) {
-    if (nodes_[number].lies() || !blames) continue;
+    if (nodes_[number].lies()) continue;
     nodes_[uint32_t(liar)].caught = true;
     std::erase_if(transfer.heard,
                   [&](const Told& told) { return told.attester == uint32_t(liar); });
     for (Neighbour& neighbour : transfer.neighbours) neighbour.heard_told = 0;
     Blame(number, uint32_t(liar), blob);
   }
+  Believe(number, blob, sum.piece);
+}
+
+void SwarmWorld::Believe(uint32_t number, uint32_t blob, PieceIndex piece) {
+  Transfer& transfer = At(number, blob);
   if (transfer.from_origin) return;
-  for (const p2p::SourceId source : transfer.sums->Promisers(sum.piece)) {
-    transfer.download->PeerHas(source, {sum.piece}, timeline_.now());
+  for (const p2p::SourceId source : transfer.sums->Promisers(piece)) {
+    transfer.download->PeerHas(source, {piece}, timeline_.now());
   }
+}
+
+// The tracker's word. A false version of a piece cannot be taken back from the blob's readers.
+void SwarmWorld::Agree(uint32_t number, uint32_t blob, const PieceSum& sum) {
+  Transfer& transfer = At(number, blob);
+  if (transfer.from_origin || transfer.done) return;
+  const bool changed = transfer.sums->Agree(sum);
+  const bool present = transfer.download->picker().IsPresent(sum.piece);
+  if (changed && present && transfer.told[uint32_t(sum.piece)]) {
+    return Mismatch(number, blob);
+  }
+  if (changed) transfer.download->PeersHaveNot(sum.piece, timeline_.now());
+  Believe(number, blob, sum.piece);
+  if (!present) Restore(number, blob, sum.piece);
+}
+
+// What the try before had is right where it is what has been settled since.
+void SwarmWorld::Restore(uint32_t number, uint32_t blob, PieceIndex piece) {
+  Transfer& transfer = At(number, blob);
+  if (transfer.former.empty() || !transfer.former[uint32_t(piece)]) return;
+  const Content content = *transfer.former[uint32_t(piece)];
+  if (transfer.sums->Expected(piece) != SumOf(uint32_t(piece), content)) return;
+  transfer.content[uint32_t(piece)] = content;
+  transfer.download->AddPresent(piece, timeline_.now());
+  TellNeighbours(number, blob, piece);
 }
 
 // Attestations go ahead of the HAVEs that need them, once to each neighbour.
@@ -119,26 +155,48 @@ void SwarmWorld::Slander(uint32_t liar, uint32_t node, uint32_t blob) {
   if (!nodes_[node].lies()) Blame(liar, node, blob);
 }
 
-// Everything comes from the origin now; who attested something else is named.
+// The node tries again and believes less; what it has stays where it fits what is settled.
 void SwarmWorld::Mismatch(uint32_t number, uint32_t blob) {
   Transfer& transfer = At(number, blob);
   ++report_.mismatches;
+  ++transfer.wrong;
   Tell([this, number, blob] {
-    const manager::NodeId node{number};
-    tracker_.DigestMismatch(node, blobs_[blob], timeline_.now());
-    tracker_.Leave(node, blobs_[blob], timeline_.now());
+    tracker_.DigestMismatch(manager::NodeId{number}, blobs_[blob], timeline_.now());
   });
   StopTransfer(number, blob);
+  transfer.from_origin = transfer.wrong > kSettledTries;
+  transfer.former.assign(pieces_, std::nullopt);
+  for (uint32_t piece = 0; piece < pieces_; ++piece) {
+    const bool present = transfer.download->picker().IsPresent(PieceIndex{piece});
+    if (present && !transfer.from_origin) transfer.former[piece] = transfer.content[piece];
+  }
+  *transfer.sums = transfer.sums->ForNextTry();
   transfer.download = std::make_unique<p2p::Download>(
       p2p::Download::Options{options_.size_bytes, piece_size_bytes_, Random()}, timeline_.now());
-  transfer.from_origin = true;
   transfer.told.assign(pieces_, false);
   transfer.content.assign(pieces_, Content::kRight);
   transfer.tick = SteadyTime::max();
   transfer.download->SetTracker(!TrackerAway(timeline_.now()), timeline_.now());
-  transfer.download->GrantLease({PieceIndex{0}, pieces_}, timeline_.now());
+  for (uint32_t piece = 0; piece < pieces_; ++piece) {
+    if (!transfer.from_origin) Restore(number, blob, PieceIndex{piece});
+  }
+  if (transfer.from_origin) {
+    transfer.download->GrantLease({PieceIndex{0}, pieces_}, timeline_.now());
+  }
   Enter(number, blob);
+  if (transfer.download->complete()) return Complete(number, blob);
   Act(number, blob);
+}
+
+// The digest was right: who attested something else than what is here lied.
+void SwarmWorld::BlameLiars(uint32_t number, uint32_t blob) {
+  Transfer& transfer = At(number, blob);
+  if (!transfer.sums || nodes_[number].lies()) return;
+  const auto checked = [&](PieceIndex piece) { return transfer.told[uint32_t(piece)]; };
+  for (const auto& [liar, truth] : transfer.sums->Verified(checked)) {
+    nodes_[uint32_t(liar)].caught = true;
+    Blame(number, uint32_t(liar), blob);
+  }
 }
 
 }  // namespace hearth::sim

@@ -14,6 +14,7 @@
 #include "p2p/attestations.h"
 #include "p2p/download.h"
 #include "p2p/upload_queue.h"
+#include "sim/parcel.h"
 #include "sim/simulation.h"
 #include "sim/timeline.h"
 
@@ -27,27 +28,6 @@ class SwarmWorld {
   Report Run();
 
  private:
-  // Whose version of a piece it is: kRight, kGarbage (nobody attests it), else that of a liar.
-  enum class Content : uint32_t { kRight, kGarbage, kTogether, kFirstLiar };
-  struct Ask {
-    uint32_t to = 0;
-    uint32_t life = 0;  // of the transfer of `to`
-    uint32_t blob = 0;
-    p2p::RequestId request{};
-    PieceRun run;
-  };
-  // A piece on its way, or one that its uploader has not sent yet.
-  struct Parcel {
-    Ask ask;
-    uint32_t from = 0;
-    Content content{};
-    uint32_t passed = 0;  // shared links on its way
-  };
-  struct Told {
-    uint32_t attester = 0;
-    PieceIndex piece{};
-    Content content{};
-  };
   struct Neighbour {
     uint32_t node = kNobody;
     p2p::SourceId ours{};  // what this node is at that one
@@ -69,8 +49,10 @@ class SwarmWorld {
     std::vector<bool> told;  // may be told to neighbours: not what an earlier life left
     std::vector<PieceIndex> news;
     SteadyTime tick = SteadyTime::max();
-    uint32_t life = 0;         // what is under way for a former one is lost
-    bool from_origin = false;  // all of it: its digest disagreed
+    uint32_t life = 0;                           // what is under way for a former one is lost
+    uint32_t wrong = 0;                          // tries whose digest disagreed
+    std::vector<std::optional<Content>> former;  // what the last of them had
+    bool from_origin = false;                    // all of it: too many did
     bool done = false;
   };
   // A node, or the origin, which only sends.
@@ -132,6 +114,7 @@ class SwarmWorld {
   void Request(uint32_t node, uint32_t blob, const p2p::Action& action);
   void Cancel(uint32_t node, uint32_t blob, const p2p::Action& action);
   void Announce(uint32_t node, uint32_t blob, const p2p::Action& action);
+  void TellNeighbours(uint32_t node, uint32_t blob, PieceIndex piece);
   void SendNews(uint32_t node, uint32_t blob);
   void Release(News* news);
   void Complete(uint32_t node, uint32_t blob);
@@ -147,7 +130,11 @@ class SwarmWorld {
   Content Falsify(uint32_t node) const;
   bool IsRight(const Parcel& parcel);
   void Attest(uint32_t node, uint32_t blob, PieceIndex piece);
-  void Settle(uint32_t node, uint32_t blob, const PieceSum& sum, bool blames);
+  void Settle(uint32_t node, uint32_t blob, const PieceSum& sum);
+  void Agree(uint32_t node, uint32_t blob, const PieceSum& sum);
+  void Restore(uint32_t node, uint32_t blob, PieceIndex piece);
+  void Believe(uint32_t node, uint32_t blob, PieceIndex piece);
+  void BlameLiars(uint32_t node, uint32_t blob);
   void Hear(uint32_t node, uint32_t blob, const std::vector<Told>& told);
   void HearHave(uint32_t node, uint32_t blob, p2p::SourceId from, const Pieces& pieces);
   void TellHeard(uint32_t node, uint32_t blob, Neighbour& neighbour);
