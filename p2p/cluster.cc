@@ -53,8 +53,15 @@ size_t Cluster::neighbours() const {
 }
 
 uint32_t Cluster::Holders(const Digest& blob, PieceIndex piece) const {
-  const auto transfer = TransferOf(blob);
-  return transfer ? transfer->Holders(piece) : 0;
+  if (const auto transfer = TransferOf(blob)) return transfer->Holders(piece);
+  MutexLock lock(mutex_);
+  const auto found = shares_.find(blob);
+  if (found == shares_.end()) return 0;
+  return static_cast<uint32_t>(
+      std::ranges::count_if(found->second.listeners, [piece](const auto& listener) {
+        const PieceBitmap& has = listener.second.has;
+        return static_cast<uint32_t>(piece) < has.size() && has.Has(piece);
+      }));
 }
 
 std::shared_ptr<ClusterTransfer> Cluster::TransferOf(const Digest& blob) const {
@@ -102,20 +109,22 @@ Cluster::Share& Cluster::MakeShare(const Digest& blob, uint64_t size_bytes) {
   return share;
 }
 
-void Cluster::SayGoodbye(const Digest& blob) {
+void Cluster::SayGoodbye(const Digest& blob, bool to_all) {
   v1::NeighbourMessage goodbye;
   goodbye.mutable_goodbye()->set_blob(ToRaw(blob));
   for (auto& [id, neighbour] : neighbours_) {
-    if (neighbour.told.erase(blob) > 0) neighbour.link->Send(goodbye);
+    if (neighbour.told.erase(blob) > 0 || to_all) neighbour.link->Send(goodbye);
   }
 }
 
 void Cluster::Enter(const std::shared_ptr<ClusterTransfer>& transfer) {
   const v1::FromNode message = Wanted(*transfer);
   MutexLock lock(mutex_);
-  // Complete here once and since removed: what was said and heard of it then holds no more.
-  if (const Share* known = FindShare(transfer->digest()); known != nullptr && known->seeded) {
-    SayGoodbye(transfer->digest());
+  // Complete here once and since removed: what was said and heard of it then holds no more. Where
+  // it was so long ago that the share has made room for others, anybody may have been told.
+  const Share* const known = FindShare(transfer->digest());
+  if (known == nullptr || known->seeded) {
+    if (transfer->pieces() > 1) SayGoodbye(transfer->digest(), known == nullptr);
     shares_.erase(transfer->digest());
   }
   Share& share = MakeShare(transfer->digest(), transfer->size_bytes());
@@ -150,7 +159,7 @@ void Cluster::Leave(ClusterTransfer& transfer, Left how) {
   share->transfer.reset();
   share->seeded = complete;
   if (complete) return;
-  SayGoodbye(transfer.digest());
+  SayGoodbye(transfer.digest(), /*to_all=*/false);
   if (how != Left::kWrongDigest) {
     shares_.erase(transfer.digest());
     return;
@@ -183,15 +192,18 @@ void Cluster::Attest(const Digest& blob, uint64_t size_bytes, PieceIndex first,
     return;
   }
   MutexLock lock(mutex_);
-  Share* const share = FindShare(blob);
-  if (share == nullptr) return;
-  AddAttestation(*share, *attestation, options_.node_id);
-  if (tracker_ != nullptr && !share->transfer.expired()) {
+  if (Share* const share = FindShare(blob)) Tell(*share, *attestation, first, sums);
+}
+
+void Cluster::Tell(Share& share, const v1::Attestation& attestation, PieceIndex first,
+                   const std::vector<Digest>& sums) {
+  AddAttestation(share, attestation, options_.node_id);
+  if (tracker_ != nullptr && !share.transfer.expired()) {
     v1::FromNode message;
-    *message.mutable_attestation() = *attestation;
+    *message.mutable_attestation() = attestation;
     tracker_->Send(message);
   }
-  TellHave(*share, first, sums);
+  TellHave(share, first, sums);
 }
 
 void Cluster::Announce(const Digest& blob, const PieceSum& piece) {

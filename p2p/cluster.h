@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/piece.h"
 #include "base/piece_sum.h"
 #include "base/thread.h"
 #include "base/timer.h"
@@ -64,7 +65,7 @@ class Cluster {
   // Not banned by the tracker, nor by ourselves for a flood.
   bool MayAsk(const std::string& node_id) const;
   size_t neighbours() const;
-  // Neighbours that have the piece, of a blob that is being fetched; else 0.
+  // Neighbours that are known to have the piece.
   uint32_t Holders(const Digest& blob, PieceIndex piece) const;
 
   // --- transfers ---
@@ -107,6 +108,7 @@ class Cluster {
   struct Listener {
     size_t attestations_told = 0;
     std::set<Digest> knows;  // attestations that came from it
+    PieceBitmap has;         // where this node seeds the blob
   };
   // What this node tells of one blob.
   struct Share {
@@ -136,18 +138,21 @@ class Cluster {
 
   Share* FindShare(const Digest& blob) REQUIRES(mutex_);
   Share& MakeShare(const Digest& blob, uint64_t size_bytes) REQUIRES(mutex_);
-  // Neighbours that were told of the blob hear that it is over.
-  void SayGoodbye(const Digest& blob) REQUIRES(mutex_);
+  // Neighbours that were told of the blob, or all of them, hear that it is over.
+  void SayGoodbye(const Digest& blob, bool to_all) REQUIRES(mutex_);
   static bool HasRoom(const Share& share, const v1::Attestation& attestation);
   bool AddAttestation(Share& share, const v1::Attestation& attestation, const std::string& by)
       REQUIRES(mutex_);
   void TellInterest(Neighbour& neighbour, const Share& share) REQUIRES(mutex_);
   void TellAttestations(NeighbourLink& link, Share& share, Listener& listener) REQUIRES(mutex_);
+  void Tell(Share& share, const v1::Attestation& attestation, PieceIndex first,
+            const std::vector<Digest>& sums) REQUIRES(mutex_);
   void TellHave(Share& share, PieceIndex first, const std::vector<Digest>& sums) REQUIRES(mutex_);
   void TellAllHaves(NeighbourLink& link, const Share& share) REQUIRES(mutex_);
   Status CountMessage(Neighbour& neighbour) REQUIRES(mutex_);
   Status OnInterest(NeighbourLink& link, const v1::Interest& interest);
   Status OnHave(NeighbourLink& link, const v1::Have& have);
+  void NoteHave(const std::string& node_id, const Digest& blob, uint64_t first, size_t count);
   Status OnAttestation(const std::string& from, const v1::Attestation& attestation);
   void OnNeighbours(const v1::Neighbours& neighbours);
   void NoteLost(const std::string& node_id) REQUIRES(mutex_);

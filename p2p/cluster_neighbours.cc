@@ -109,8 +109,9 @@ void Cluster::Seed(const Digest& digest) {
   {
     MutexLock lock(mutex_);
     Share* const share = FindShare(digest);
-    if (share == nullptr || !opened.ok()) {
-      if (share != nullptr) share->hashing = false;
+    if (share == nullptr || !share->hashing) return;  // another one took its place
+    if (!opened.ok()) {
+      share->hashing = false;
       return;
     }
     size = share->size_bytes;
@@ -134,9 +135,18 @@ void Cluster::Seed(const Digest& digest) {
     sums.push_back(Digest::Of(bytes));
     at += bytes.size();
   }
-  Attest(digest, size, PieceIndex{first}, sums);
+  const auto attestation = options_.attester.Sign(digest, size, PieceIndex{first}, sums);
   {
     MutexLock lock(mutex_);
+    Share* const share = FindShare(digest);
+    // The blob may be gone since, and fetched again: that is not here piece by piece.
+    if (share == nullptr || !share->hashing || !share->seeded) return;
+    if (!attestation.ok()) {
+      LOG_WARNING("pieces not told to neighbours", {{"error", attestation.status()}});
+      share->hashing = false;
+      return;
+    }
+    Tell(*share, *attestation, PieceIndex{first}, sums);
     ++tasks_;
   }
   const Status queued = options_.cpu.Submit([this, digest] {
@@ -329,7 +339,10 @@ Status Cluster::OnHave(NeighbourLink& link, const v1::Have& have) {
     return InvalidArgument("a Have beyond its limits");
   }
   const auto transfer = TransferOf(*blob);
-  if (!transfer) return OkStatus();
+  if (!transfer) {
+    NoteHave(link.peer().id, *blob, have.first(), count);
+    return OkStatus();
+  }
   std::vector<PieceSum> pieces;
   for (size_t i = 0; i < count; ++i) {
     const uint64_t piece = uint64_t{have.first()} + i;
@@ -339,6 +352,22 @@ Status Cluster::OnHave(NeighbourLink& link, const v1::Have& have) {
   }
   transfer->OnHave(link.peer(), pieces);
   return OkStatus();
+}
+
+// Of a blob that this node seeds: what few have it sends first. See UploadQueue.
+void Cluster::NoteHave(const std::string& node_id, const Digest& blob, uint64_t first,
+                       size_t count) {
+  MutexLock lock(mutex_);
+  const auto share = shares_.find(blob);
+  if (share == shares_.end()) return;
+  const auto listener = share->second.listeners.find(node_id);
+  if (listener == share->second.listeners.end()) return;
+  PieceBitmap& has = listener->second.has;
+  const auto pieces = static_cast<uint32_t>(share->second.promised.size());
+  if (has.size() != pieces) has = PieceBitmap(pieces);
+  for (uint64_t piece = first; piece < std::min<uint64_t>(first + count, pieces); ++piece) {
+    has.Set(PieceIndex{static_cast<uint32_t>(piece)});
+  }
 }
 
 // `from` "" = the tracker.

@@ -354,6 +354,40 @@ TEST_F(HostilePeerTest, APeerThatVanishesAtAnyStageIsForgotten) {
   EXPECT_TRUE(NobodyIsBlamed());
 }
 
+TEST_F(HostilePeerTest, ASeedKnowsWhichPiecesAreRare) {
+  LeaseAll();
+  EndsRight();
+  HostilePeer peer(authority_.Issue(Folder()), nullptr);
+  ASSERT_TRUE(peer.Connect(node_));
+  v1::NeighbourMessage interest;
+  interest.mutable_interest()->set_blob(ToRaw(digest_));
+  interest.mutable_interest()->set_size_bytes(bytes_.size());
+  ASSERT_TRUE(peer.Say(interest));
+  ASSERT_TRUE(peer.Have(digest_, 2, {sums_[2]}));
+  EXPECT_TRUE(Eventually([&] { return node_.cluster.Holders(digest_, PieceIndex{2}) == 1; }));
+  EXPECT_EQ(node_.cluster.Holders(digest_, PieceIndex{3}), 0u);
+  ASSERT_TRUE(peer.Have(digest_, kPieces, {sums_[0]})) << "beyond the end";
+  peer.Vanish();
+  EXPECT_TRUE(Eventually([&] { return node_.cluster.Holders(digest_, PieceIndex{2}) == 0; }));
+}
+
+TEST_F(HostilePeerTest, WhoMayHaveBeenToldOfABlobLongAgoHearsThatItBeginsAnew) {
+  HostilePeer peer(authority_.Issue(Folder()), nullptr);
+  ASSERT_TRUE(peer.Connect(node_));
+  const std::string other = RandomBytes(2 * kMinPieceSizeBytes, 7);
+  ScriptedServer origin(Serving(other));
+  const auto fetch = Must(node_.swarm->Fetch(RequestTo(origin, other)));
+  EXPECT_TRUE(Eventually([&] {
+    return std::ranges::any_of(peer.heard(), [&](const auto& message) {
+      return message.goodbye().blob() == ToRaw(Digest::Of(other));
+    });
+  }));
+  node_.Lease(Digest::Of(other), {PieceIndex{0}, 2});
+  EXPECT_EQ(fetch->WaitComplete({}, Soon()), OkStatus());
+  LeaseAll();
+  EndsRight();
+}
+
 // --- certificates ---
 
 class StrangerTest : public HostilePeerTest {
