@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/units.h"
 #include "p2p/traffic.h"
 #include "plugin/file_check.h"
 
@@ -14,6 +15,14 @@ namespace {
 
 // How long one look for a free ingest takes; between two of them the stop token is looked at.
 constexpr std::chrono::milliseconds kHoldWait{500};
+
+// Of its Content-Range, "bytes */10".
+std::optional<uint64_t> TotalBytesOf416(const net::HttpHeaders& headers) {
+  constexpr std::string_view kBeforeTotal = "bytes */";
+  const std::string_view range = headers.Get("Content-Range");
+  if (!range.starts_with(kBeforeTotal)) return std::nullopt;
+  return ParseDecimal(range.substr(kBeforeTotal.size()));
+}
 
 bool MayHelpToAskAgain(StatusCode code) {
   return code == StatusCode::kUnavailable || code == StatusCode::kDeadlineExceeded;
@@ -208,6 +217,7 @@ Result<FileDownload::Outcome> FileDownload::Attempt() {
   const auto stream = TRY(Ask());
   const int http_status = stream->head().status;
   if (http_status == 416 && offset_bytes_ > 0) {
+    if (HaveAll(stream->head())) return CommitAll();
     TRY_STATUS(Restart({}));
     return Outcome::kAgain;
   }
@@ -233,6 +243,21 @@ Result<FileDownload::Outcome> FileDownload::TakeBody(HttpStream& stream,
   TRY_STATUS(ShowReaders());
   TRY_STATUS(Receive(stream));
   return Commit(resumed);
+}
+
+// Nothing follows what an interrupted download left: its end came, and was not committed.
+bool FileDownload::HaveAll(const net::HttpResponseHead& refusal) const {
+  const auto total = TotalBytesOf416(refusal.headers);
+  const std::string_view etag = refusal.headers.Get("ETag");
+  return total == offset_bytes_ && (etag.empty() || etag == entry_.task.partial.etag);
+}
+
+Result<FileDownload::Outcome> FileDownload::CommitAll() {
+  total_bytes_ = offset_bytes_;
+  entry_.task.partial.size_bytes = total_bytes_;
+  ingest_->SetTotal(*total_bytes_);
+  TRY_STATUS(ShowReaders());
+  return Commit(/*resumed=*/true);
 }
 
 Status FileDownload::ShowReaders() {
@@ -273,10 +298,10 @@ Status FileDownload::Restart(const FileVersion& version) {
 
 Status FileDownload::Receive(HttpStream& stream) {
   if (progress_) progress_({offset_bytes_, total_bytes_});
-  auto last_byte = std::chrono::steady_clock::now();
   while (true) {
     auto read = stream.Read();
-    fell_silent_ = std::chrono::steady_clock::now() - last_byte >= patience_ / 4;
+    // Not what we wait for our own limits.
+    if (!read.ok()) fell_silent_ = stream.silence() >= patience_ / 4;
     const std::string data = TRY(std::move(read));
     if (data.empty()) break;
     if (!total_bytes_ && offset_bytes_ + data.size() > room_end_bytes_) {
@@ -291,7 +316,6 @@ Status FileDownload::Receive(HttpStream& stream) {
     if (growing_) growing_->Advance(offset_bytes_);
     if (progress_) progress_({offset_bytes_, total_bytes_});
     TRY_STATUS(Pay(data.size()));
-    last_byte = std::chrono::steady_clock::now();
   }
   if (total_bytes_ && offset_bytes_ != *total_bytes_) {
     return Unavailable("the body ended after " + std::to_string(offset_bytes_) + " of " +
@@ -303,8 +327,10 @@ Status FileDownload::Receive(HttpStream& stream) {
 Status FileDownload::Pay(uint64_t bytes) {
   p2p::CountReceived(p2p::ByteOrigin::kFileServer, bytes);
   if (options_.limiter == nullptr) return OkStatus();
-  return WaitUntil(options_.limiter->Charge(p2p::Limiter::Traffic::kOrigin, bytes,
-                                            std::chrono::steady_clock::now()));
+  const SteadyTime paid = options_.limiter->Charge(p2p::Limiter::Traffic::kOrigin, bytes,
+                                                   std::chrono::steady_clock::now());
+  // Behind the last byte nobody waits: whoever is next pays for it.
+  return offset_bytes_ == total_bytes_ ? OkStatus() : WaitUntil(paid);
 }
 
 Result<FileDownload::Outcome> FileDownload::Commit(bool resumed) {

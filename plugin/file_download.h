@@ -38,6 +38,8 @@ class FileDownload {
   Result<Outcome> Attempt();
   // Of a file that we have.
   Result<Outcome> Check();
+  bool HaveAll(const net::HttpResponseHead& refusal) const;
+  Result<Outcome> CommitAll();
   Result<Outcome> TakeBody(HttpStream& stream, const FileVersion& version);
   Status Restart(const FileVersion& version);
   Status ShowReaders();

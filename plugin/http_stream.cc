@@ -13,11 +13,13 @@ class HttpStream::Handler final : public net::HttpTransferHandler {
     MutexLock lock(mutex_);
     head_ = head;
     has_head_ = true;
+    last_heard_ = std::chrono::steady_clock::now();
     changed_.NotifyAll();
     return OkStatus();
   }
   Result<Flow> OnData(std::string_view data) override {
     MutexLock lock(mutex_);
+    last_heard_ = std::chrono::steady_clock::now();
     if (buffer_.size() >= kBufferBytes) {
       paused_ = true;
       return Flow::kPause;
@@ -30,6 +32,7 @@ class HttpStream::Handler final : public net::HttpTransferHandler {
     MutexLock lock(mutex_);
     status_ = status;
     done_ = true;
+    silence_ = std::chrono::steady_clock::now() - last_heard_;
     changed_.NotifyAll();
   }
 
@@ -47,12 +50,18 @@ class HttpStream::Handler final : public net::HttpTransferHandler {
     if (buffer_.empty()) TRY_STATUS(status_);
     return std::exchange(buffer_, {});
   }
+  std::chrono::nanoseconds silence() const {
+    MutexLock lock(mutex_);
+    return silence_;
+  }
   // No change any more once the head is there.
   const net::HttpResponseHead& head() const NO_THREAD_SAFETY_ANALYSIS { return head_; }
 
  private:
-  Mutex mutex_;
+  mutable Mutex mutex_;
   CondVar changed_;
+  SteadyTime last_heard_ GUARDED_BY(mutex_) = std::chrono::steady_clock::now();
+  std::chrono::nanoseconds silence_ GUARDED_BY(mutex_){};
   net::HttpResponseHead head_ GUARDED_BY(mutex_);
   bool has_head_ GUARDED_BY(mutex_) = false;
   std::string buffer_ GUARDED_BY(mutex_);
@@ -80,6 +89,8 @@ Result<std::unique_ptr<HttpStream>> HttpStream::Open(net::HttpClient& client,
 }
 
 const net::HttpResponseHead& HttpStream::head() const { return handler_->head(); }
+
+std::chrono::nanoseconds HttpStream::silence() const { return handler_->silence(); }
 
 Result<std::string> HttpStream::Read() {
   bool resume = false;

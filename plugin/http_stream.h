@@ -25,6 +25,8 @@ class HttpStream {
   const net::HttpResponseHead& head() const;
   // The next bytes; "" = the body ended as announced.
   Result<std::string> Read();
+  // After it has ended: how long nothing had come then, whoever was slow to read.
+  std::chrono::nanoseconds silence() const;
 
  private:
   class Handler;
