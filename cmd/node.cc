@@ -98,6 +98,14 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
                               .collector = *base->collector,
                               .sweeps = {[&images] { return images.chains.Sweep(); },
                                          [&files] { return files->files.Sweep(); }}});
+  // Also when something throws: what goes first below must not be swept or called any more.
+  struct Stopping {
+    NodeBase& base;
+    ImageSide& images;
+    FileSide& files;
+    NodeServers& servers;
+    ~Stopping() { Stop(base, images, files, servers); }
+  } const stopping{*base, images, *files, servers};
   images.mender.Start();
   const Status started = servers.Start();
   if (started.ok()) {
@@ -107,7 +115,6 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
   }
   LOG_INFO("stopping");
   notifier.Stopping();
-  Stop(*base, images, *files, servers);
   return started;
 }
 
