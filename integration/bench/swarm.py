@@ -13,6 +13,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 from integration.testbed import scratch
@@ -55,20 +56,30 @@ def swarm_of(**kw):
         scratch.remove_folder(folder)
 
 
-def seconds_of(commands, began, watch=lambda: None):
-    """When each of the running commands ended, in seconds since began; watch() is called meanwhile."""
+def seconds_of(commands, began, output, watch=lambda: None):
+    """When each of the running commands ended, in seconds since began; watch() is called meanwhile.
+
+    output is the file that they all write to; none of them goes on where one fails.
+    """
     ended = [None] * len(commands)
-    while None in ended:
-        if time.monotonic() - began > LIMIT_SECONDS:
-            raise TimeoutError(f"a transfer takes longer than {LIMIT_SECONDS} s")
-        watch()
-        for number, command in enumerate(commands):
-            if ended[number] is None and command.poll() is not None:
+    try:
+        while None in ended:
+            if time.monotonic() - began > LIMIT_SECONDS:
+                raise TimeoutError(f"a transfer takes longer than {LIMIT_SECONDS} s")
+            watch()
+            for number, command in enumerate(commands):
+                if ended[number] is not None or command.poll() is None:
+                    continue
                 ended[number] = time.monotonic() - began
-        time.sleep(POLL_SECONDS)
-    for command in commands:
-        if command.returncode != 0:
-            raise RuntimeError(f"{command.args}: {command.communicate()[0]}")
+                if command.returncode != 0:
+                    output.seek(0)
+                    raise RuntimeError(f"{command.args} ended with {command.returncode}: {output.read()[-4000:]}")
+            time.sleep(POLL_SECONDS)
+    finally:
+        for command in commands:
+            if command.poll() is None:
+                command.kill()
+                command.wait()
     return ended
 
 
@@ -89,8 +100,9 @@ def all_at_once(nodes, mbit, size_bytes):
     """A blob wanted by all nodes at the same moment; bound: the registry's link sends it once."""
     image = blob_image(size_bytes)
     with swarm_of(nodes=nodes, mbit=mbit, image=image) as swarm:
-        began = time.monotonic()
-        slowest = max(seconds_of(swarm.preheat_all(), began))
+        with tempfile.TemporaryFile("w+") as output:
+            began = time.monotonic()
+            slowest = max(seconds_of(swarm.preheat_all(output=output), began, output))
         bound = image.layer_bytes() * 8 / (mbit * 1e6)
         return [
             Figure("slowest node", slowest, "s"),
@@ -122,14 +134,14 @@ def image_pull(mbit, name):
     image = debian_image(name)
     with swarm_of(nodes=4, mbit=mbit, image=image, containerds=2) as swarm:
         watched = [Received(swarm, node) for node in swarm.nodes[:2]]
-        began = time.monotonic()
-        pulls = [
-            subprocess.Popen([str(a) for a in c.pull_argv(swarm.ref)], env=c.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            for c in swarm.containerds
-        ]
-        preheats = swarm.preheat_all(swarm.nodes[2:])
-        ended = seconds_of(pulls, began, lambda: [one.look() for one in watched])
-        seconds_of(preheats, began)
+        with tempfile.TemporaryFile("w+") as output:
+            began = time.monotonic()
+            pulls = [
+                subprocess.Popen([str(a) for a in c.pull_argv(swarm.ref)], env=c.env, stdout=output, stderr=subprocess.STDOUT)
+                for c in swarm.containerds
+            ]
+            commands = pulls + swarm.preheat_all(swarm.nodes[2:], output)
+            ended = seconds_of(commands, began, output, lambda: [one.look() for one in watched])[: len(pulls)]
         after = [began + end - one.last for end, one in zip(ended, watched)]
         bound = image.layer_bytes() * 8 / (mbit * 1e6)
         return [
@@ -270,16 +282,18 @@ def main():
         "machine": measure.machine(),
         "cases": {},
     }
-    missed = 0
+    missed, path = 0, None
     for name in options.only.split(","):
         title, case = cases(options)[name]
         figures = case()
         show(title, figures)
         missed += sum(figure.met() is False for figure in figures)
         document["cases"][name] = {"what": title, "figures": [dataclasses.asdict(figure) for figure in figures]}
+        if not options.no_save:  # what is measured stays, whatever comes of the next case
+            path = measure.save("swarm", document)
     print(f"\n{missed or 'no'} goals missed")
-    if not options.no_save:
-        print(f"raw figures: {measure.save('swarm', document)}")
+    if path:
+        print(f"raw figures: {path}")
 
 
 if __name__ == "__main__":

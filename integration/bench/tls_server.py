@@ -43,7 +43,11 @@ class TlsServer:
         config.write_text(_CONFIG.format(folder=folder, host=host, port=_PORT, root=root))
         self.process = Process([*prefix, "nginx", "-c", config], folder / "nginx.log")
         probe = [*prefix, "curl", "-s", "--cacert", self.ca_file, f"https://{self.address}/"]
-        wait_for(lambda: self.process.check_running() or run(probe, check=False).returncode == 0, 20, "nginx")
+        try:
+            wait_for(lambda: self.process.check_running() or run(probe, check=False).returncode == 0, 20, "nginx")
+        except BaseException:
+            self.close()
+            raise
 
     def url(self, path):
         return f"https://{self.address}/{path.relative_to(self.root)}"

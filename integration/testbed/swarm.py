@@ -44,13 +44,14 @@ def fill_storage(storage, layout, name):
     manifest = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"].removeprefix("sha256:")
 
     def link(folder, hexes):
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)  # images share blobs
         (folder / "link").write_text(f"sha256:{hexes}")
 
     for blob in (layout / "blobs" / "sha256").iterdir():
         data = root / "blobs" / "sha256" / blob.name[:2] / blob.name / "data"
-        data.parent.mkdir(parents=True)
-        data.symlink_to(blob)
+        data.parent.mkdir(parents=True, exist_ok=True)
+        if not data.exists():
+            data.symlink_to(blob)
         link(repository / "_layers" / "sha256" / blob.name, blob.name)
     link(repository / "_manifests" / "revisions" / "sha256" / manifest, manifest)
     link(repository / "_manifests" / "tags" / tag / "current", manifest)
@@ -99,6 +100,7 @@ class Network:
         thread.join()
         if connection.sock is None:
             raise ConnectionError(f"nobody answers at {address} in {prefix[1]}")
+        connection.auto_open = 0  # again it would connect from here
         return connection
 
     def set_link(self, name, up):
@@ -263,12 +265,12 @@ class Swarm:
             for source, value in re.findall(r'hearth_received_bytes_total\{source="(\w+)"\} (\S+)', text)
         }
 
-    def preheat_all(self, nodes=None):
-        """Starts the preheats of `nodes` at the same moment; returns the running commands."""
+    def preheat_all(self, nodes=None, output=subprocess.PIPE):
+        """Starts the preheats of `nodes` at the same moment; returns the running commands. A pipe has to be read."""
         return [
             subprocess.Popen(
                 [str(a) for a in node.command_argv("preheat", self.ref, "--depth", "blobs")],
-                stdout=subprocess.PIPE,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
             )
