@@ -1,6 +1,7 @@
 #include "cmd/clock_review.h"
 
-#include <ctime>
+#include <algorithm>
+#include <chrono>
 
 #include "base/units.h"
 
@@ -13,18 +14,14 @@ constexpr std::chrono::seconds kBreaks{300};
 
 }  // namespace
 
-std::optional<WallTime> ParseHttpDate(std::string_view text) {
-  const std::string copy(text);
-  std::tm parts{};
-  const char* end = ::strptime(copy.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
-  if (end == nullptr || *end != '\0') return std::nullopt;
-  const std::time_t seconds = ::timegm(&parts);
-  return WallTime(std::chrono::seconds(seconds));
-}
-
-void ReviewSkew(const std::string& registry, WallTime date, WallTime asked, WallTime answered,
-                Findings& findings) {
+void ReviewSkew(const std::string& registry, int64_t date_seconds, WallTime asked,
+                WallTime answered, Findings& findings) {
   const std::string check = "clock against " + registry;
+  // HTTP can say years that nanoseconds do not reach.
+  constexpr int64_t kFarSeconds = 3'000'000'000;
+  const int64_t here = std::chrono::floor<std::chrono::seconds>(asked).time_since_epoch().count();
+  const WallTime date{std::chrono::seconds(
+      std::clamp<int64_t>(date_seconds, here - kFarSeconds, here + kFarSeconds))};
   // The Date was true at some moment between the two, and is cut to a second.
   std::chrono::nanoseconds ahead{0};
   const WallTime last = date + std::chrono::seconds(1);

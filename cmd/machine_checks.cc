@@ -14,6 +14,7 @@
 #include "cmd/process_files.h"
 #include "cmd/space_review.h"
 #include "net/http_client.h"
+#include "net/http_head.h"
 
 namespace hearth::cmd {
 
@@ -160,7 +161,7 @@ void CheckRegistryClock(const MachineOptions& options, Findings& findings) {
                          "what is not in the store cannot be fetched from it",
                          "see its name, its port, its certificate and the way there");
   }
-  const auto date = ParseHttpDate(response->headers.Get("Date"));
+  const auto date = net::ParseHttpDate(response->headers.Get("Date"));
   if (!date) {
     return findings.Warn(check, "it answers, but says no time", "the clocks cannot be compared",
                          "compare them by hand");

@@ -108,6 +108,14 @@ std::string HttpDate(int64_t unix_seconds) {
   return text;
 }
 
+std::optional<int64_t> ParseHttpDate(std::string_view text) {
+  const std::string copy(text);
+  std::tm parts{};
+  const char* const end = ::strptime(copy.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  if (end != copy.c_str() + copy.size()) return std::nullopt;
+  return ::timegm(&parts);
+}
+
 Target SplitTarget(std::string_view target) {
   std::string_view rest = target;
   if (!rest.starts_with('/') && rest != "*") {

@@ -26,6 +26,8 @@ std::string FormatHead(int status, const HttpHeaders& headers, const Framing& fr
                        std::string_view date);
 // "Tue, 24 Nov 2026 10:32:15 GMT".
 std::string HttpDate(int64_t unix_seconds);
+// Its seconds; nullopt for anything else, the two obsolete forms too.
+std::optional<int64_t> ParseHttpDate(std::string_view text);
 
 struct Target {
   std::string_view path;   // "/a%20b", "*", or "" for CONNECT's authority

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <charconv>
 #include <condition_variable>
-#include <ctime>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "net/http_head.h"
 #include "oci/reference.h"
 
 namespace hearth::oci {
@@ -95,14 +95,12 @@ std::optional<milliseconds> ParseRetryAfter(std::string_view value, WallTime now
   if (error == std::errc{} && end == value.data() + value.size()) {
     return milliseconds(std::chrono::seconds(count));
   }
-  std::tm date{};
-  const std::string text(value);
-  const char* rest = ::strptime(text.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &date);
-  if (rest == nullptr || *rest != '\0') return std::nullopt;
+  const auto date = net::ParseHttpDate(value);
+  if (!date) return std::nullopt;
   // In seconds: a far date does not fit into nanoseconds.
   const int64_t now_seconds =
       std::chrono::floor<std::chrono::seconds>(now).time_since_epoch().count();
-  return milliseconds(std::max<int64_t>(0, (::timegm(&date) - now_seconds) * 1000));
+  return milliseconds(std::max<int64_t>(0, (*date - now_seconds) * 1000));
 }
 
 std::string EndpointHost(std::string_view endpoint) {

@@ -1,7 +1,8 @@
 #include "plugin/file_answer.h"
 
 #include <algorithm>
-#include <ctime>
+
+#include "net/http_head.h"
 
 namespace hearth::plugin {
 namespace {
@@ -9,14 +10,6 @@ namespace {
 std::string_view Opaque(std::string_view etag) {
   if (etag.starts_with("W/")) etag.remove_prefix(2);
   return etag;
-}
-
-std::optional<std::time_t> ParseDate(std::string_view text) {
-  std::tm parts{};
-  const std::string copy(text);
-  const char* end = ::strptime(copy.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
-  if (end == nullptr || *end != '\0') return std::nullopt;
-  return ::timegm(&parts);
 }
 
 // The client has this version already.
@@ -34,8 +27,8 @@ bool NotModified(const net::HttpHeaders& asked, const FileVersion& version) {
     }
     return false;
   }
-  const auto since = ParseDate(asked.Get("If-Modified-Since"));
-  const auto modified = ParseDate(version.last_modified);
+  const auto since = net::ParseHttpDate(asked.Get("If-Modified-Since"));
+  const auto modified = net::ParseHttpDate(version.last_modified);
   return since && modified && *modified <= *since;
 }
 
