@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help deps configure build package demo demo-swarm test unit asan conformance e2e nightly bench bench-swarm format tidy clean
+.PHONY: help deps configure build package demo demo-swarm test unit asan conformance e2e nightly fuzz bench bench-swarm format tidy clean
 
 JOBS ?= $(shell nproc)
 PYTHON ?= /usr/bin/python3
@@ -21,7 +21,8 @@ help:
 	@echo "make demo     preheat an image and see containerd pull it for free (IMAGE=… takes a public one)"
 	@echo "make demo-swarm  four nodes preheat one image at once and feed each other (NODES, MBIT, MIB)"
 	@echo "make test     all that a change must pass: unit, asan, conformance, end to end"
-	@echo "make nightly  the above, tsan and clang builds, containerd 1.6 and 1.7, and the slow tests"
+	@echo "make nightly  the above, tsan, clang and fuzzers, containerd 1.6 and 1.7, and the slow tests"
+	@echo "make fuzz     what parses a stranger's bytes, FUZZ_SECONDS (300) for each target"
 	@echo "make bench    stock containerd and Hearth side by side; results in docs/benchmarks"
 	@echo "make bench-swarm  nodes that feed each other, against the goals; results in docs/benchmarks"
 	@echo "make format   clang-format on all sources          make tidy   what scripts and clang-tidy can check (ALL=1: all)"
@@ -65,7 +66,7 @@ asan:
 .PHONY: sanitizer-build
 sanitizer-build:
 	@cmake --preset $(PRESET) >/dev/null
-	@ninja -C build-$(PRESET) -j $(JOBS) --quiet
+	@ninja -C build-$(PRESET) -j $(JOBS) --quiet $(TARGETS)
 
 # containerd's own suites, against our socket.
 conformance: build
@@ -81,9 +82,15 @@ nightly: deps test
 	  GTEST_FILTER='-ContentServiceTest.*' \
 	  ctest --test-dir build-tsan -j $(JOBS) --output-on-failure --no-tests=error -E '^tidy$$'
 	@$(STAGE) "clang build" $(MAKE) --no-print-directory sanitizer-build PRESET=clang
+	@$(MAKE) --no-print-directory fuzz
 	@$(STAGE) "1,000 random swarms" env HEARTH_SIM_SEEDS=1000 \
 	  build/bin/sim_test --gtest_brief=1 --gtest_filter='*RandomSeeds'
 	@$(STAGE) "slow end to end" $(PYTEST) -m slow integration/e2e
+
+# Each target for FUZZ_SECONDS (300); what it learns stays in build-clang/fuzz.
+fuzz:
+	@$(STAGE) "fuzzers" $(MAKE) --no-print-directory sanitizer-build PRESET=clang TARGETS=fuzzers
+	@JOBS=$(JOBS) integration/fuzz/run
 
 bench: deps build
 	@$(AS_ROOT) $(PYTHON) -m integration.bench.pull

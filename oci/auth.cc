@@ -1,12 +1,12 @@
 #include "oci/auth.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/base64.h"
 #include "base/digest.h"
 #include "net/http.h"
+#include "oci/token.h"
 
 namespace hearth::oci {
 
@@ -14,9 +14,6 @@ namespace {
 
 using std::chrono::seconds;
 
-constexpr seconds kDefaultLifetime{60};  // distribution's token specification
-constexpr seconds kMaxLifetime{24 * 3600};
-constexpr size_t kMaxTokenBytes = 64 * 1024;
 constexpr int kTokenRedirects = 5;
 
 Secret<std::string> BasicHeader(const Credential& credential) {
@@ -110,41 +107,6 @@ net::HttpRequest TokenRequest(const AuthTarget& target, const Challenge& challen
   return request;
 }
 
-bool IsToken(const std::string& token) {
-  return !token.empty() && token.size() <= kMaxTokenBytes &&
-         std::all_of(token.begin(), token.end(), [](char c) { return c > ' ' && c < '\x7f'; });
-}
-
-struct Token {
-  std::string text;
-  seconds lifetime{kDefaultLifetime};
-};
-
-Result<Token> ParseToken(const std::string& body) {
-  const auto document = nlohmann::json::parse(body, nullptr, false);
-  if (document.is_discarded() || !document.is_object()) {
-    return Unavailable("the answer is no JSON object");
-  }
-  Token token;
-  for (const char* name : {"token", "access_token"}) {
-    const auto field = document.find(name);
-    if (field != document.end() && field->is_string() && token.text.empty()) {
-      token.text = field->get<std::string>();
-    }
-  }
-  if (!IsToken(token.text)) return Unavailable("the answer has no usable token");
-  const auto expires = document.find("expires_in");
-  if (expires != document.end() && expires->is_number()) {
-    const auto given = expires->get<double>();
-    if (given >= 1) {
-      token.lifetime = given >= static_cast<double>(kMaxLifetime.count())
-                           ? kMaxLifetime
-                           : seconds(static_cast<int64_t>(given));
-    }
-  }
-  return token;
-}
-
 }  // namespace
 
 Authorizer::Authorizer(net::HttpClient& client, const Clock& clock, Options options)
@@ -221,7 +183,7 @@ Result<Authorizer::Entry> Authorizer::FetchToken(const AuthTarget& target,
   if (answer.status != 200) {
     return net::HttpStatusError(answer.status, what + ": HTTP " + std::to_string(answer.status));
   }
-  const Token token = TRY(ParseToken(answer.body).Annotate(what));
+  const Token token = TRY(Token::Parse(answer.body).Annotate(what));
   // Renewed a little early, so that a token does not expire under way.
   const seconds margin = std::min(seconds(30), token.lifetime / 10);
   return Entry{Secret<std::string>("Bearer " + token.text),
