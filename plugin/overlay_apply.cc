@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "plugin/one_shot.h"
 #include "plugin/overlay_snapshotter.h"
+#include "plugin/snapshot_names.h"
 #include "plugin/unpacker.h"
 
 namespace hearth::plugin {
@@ -42,9 +43,11 @@ std::vector<std::filesystem::path> SplitLowers(std::string_view list) {
   return lowers;
 }
 
-Result<Digest> RefOf(const store::SnapshotInfo& snapshot) {
-  const auto label = snapshot.labels.find(store::kSnapshotRefLabel);
-  return Digest::Parse(label == snapshot.labels.end() ? "" : label->second);
+// The chain whose layer containerd is about to make there.
+std::optional<Digest> ChainOf(const store::SnapshotInfo& active) {
+  const auto label = active.labels.find(store::kSnapshotRefLabel);
+  const auto chain = Digest::Parse(label == active.labels.end() ? "" : label->second);
+  return chain.ok() ? std::optional(*chain) : SnapshotNames::ChainOfUnpack(active.name);
 }
 
 }  // namespace
@@ -79,14 +82,11 @@ void OverlaySnapshotter::Apply(ApplyRequest request, std::stop_token stop,
                                std::function<void(Result<Applied>)> done) {
   // Where we are unpacking this very layer, wait for it instead of doing it twice.
   std::shared_ptr<LayerBuild> build;
-  std::optional<uint64_t> directory;
-  Digest chain;
-  if (const auto owner = OwnerOf(request.mounts); owner.ok() && options_.builder != nullptr) {
-    const auto ref = RefOf(*owner);
-    if (ref.ok()) {
-      directory = owner->directory;
-      chain = *ref;
-      build = options_.builder->Find(chain);
+  std::optional<store::SnapshotInfo> active;
+  if (auto owner = OwnerOf(request.mounts); owner.ok() && options_.builder != nullptr) {
+    if (const auto chain = ChainOf(*owner)) {
+      build = options_.builder->Find(*chain);
+      active = std::move(*owner);
     }
   }
   struct Wait {
@@ -96,16 +96,15 @@ void OverlaySnapshotter::Apply(ApplyRequest request, std::stop_token stop,
   };
   const auto wait = std::make_shared<Wait>();
   wait->done = std::move(done);
-  const auto work = [this, request = std::move(request), stop, wait, directory, chain] {
+  const auto work = [this, request = std::move(request), stop, wait, active] {
     if (!wait->once.Fire()) return;
-    if (directory) {
-      const auto layer = options_.store.snapshots().FindLayer(chain);
-      const bool ready = layer.ok() && layer->blob.ToString() == request.digest;
-      const auto mark = ready ? std::optional(chain) : std::nullopt;
-      if (Status marked = MarkAnswered(*directory, mark); !marked.ok()) {
+    if (active) {
+      const auto layer = LayerFor(*active, request.digest);
+      const auto mark = layer ? std::optional(layer->chain) : std::nullopt;
+      if (Status marked = MarkAnswered(active->directory, mark); !marked.ok()) {
         return wait->done(std::move(marked));
       }
-      if (ready) {
+      if (layer) {
         wait->done(Applied{layer->diff_id, static_cast<int64_t>(layer->tar_bytes)});
         return;
       }
@@ -125,6 +124,22 @@ void OverlaySnapshotter::Apply(ApplyRequest request, std::stop_token stop,
     if (alive && alive->once.Fire()) alive->done(Cancelled("the caller went away"));
   });
   build->WhenEnded(enqueue);
+}
+
+std::optional<store::LayerInfo> OverlaySnapshotter::LayerFor(const store::SnapshotInfo& active,
+                                                             const std::string& blob) {
+  auto& snapshots = options_.store.snapshots();
+  const auto layer = snapshots.FindLayer(*ChainOf(active));
+  if (!layer.ok() || layer->blob.ToString() != blob) return std::nullopt;
+  std::optional<Digest> below;
+  if (!active.parent.empty()) {
+    const auto parent = snapshots.Stat(active.parent);
+    if (parent.ok()) below = parent->chain ? parent->chain : ChainOf(*parent);
+    if (!below) return std::nullopt;
+  }
+  std::error_code error;
+  const bool untouched = std::filesystem::is_empty(snapshots.FsPath(active.directory), error);
+  return untouched && layer->parent_chain == below ? std::optional(*layer) : std::nullopt;
 }
 
 std::filesystem::path OverlaySnapshotter::AnsweredPath(uint64_t directory) const {

@@ -88,6 +88,10 @@ class OverlaySnapshotter final : public Snapshotter {
   Result<std::vector<Mount>> MountsOf(const store::SnapshotInfo& snapshot);
   // The active snapshot whose directory these mounts write to; kNotFound when it is none of ours.
   Result<store::SnapshotInfo> OwnerOf(const std::vector<Mount>& mounts);
+  // Our layer that applying this blob to `active` would make; none where it lies on another parent,
+  // or somebody wrote to it already.
+  std::optional<store::LayerInfo> LayerFor(const store::SnapshotInfo& active,
+                                           const std::string& blob);
   Result<Applied> ApplyHere(const ApplyRequest& request, std::stop_token stop);
 
   // Says in the active's directory that Apply answered for `chain` without writing: its Commit must

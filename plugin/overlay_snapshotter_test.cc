@@ -54,11 +54,12 @@ class OverlaySnapshotterTest : public ::testing::Test {
                          [promise](Mounted mounts) { promise->set_value(std::move(mounts)); });
     return promise->get_future();
   }
-  std::future<Result<Applied>> Apply(const ImageForTest& image, const std::vector<Mount>& mounts) {
+  std::future<Result<Applied>> Apply(const ImageForTest& image, const std::vector<Mount>& mounts,
+                                     size_t layer = 0) {
     auto promise = std::make_shared<std::promise<Result<Applied>>>();
     snapshotter_.Apply(
         {.media_type = std::string(oci::kOciLayer),
-         .digest = image.layer_digest(0).ToString(),
+         .digest = image.layer_digest(layer).ToString(),
          .size_bytes = 0,
          .mounts = mounts},
         {}, [promise](Result<Applied> applied) { promise->set_value(std::move(applied)); });
@@ -183,6 +184,54 @@ TEST_F(OverlaySnapshotterTest, OverlayMountsNameUpperWorkAndLowersTopFirst) {
   ASSERT_EQ((*mounts)[0].type, "overlay");
   const auto paths = scratch_.store().snapshots().LayerPaths(image.chain(1)).value();
   EXPECT_EQ((*mounts)[0].options.back(), "lowerdir=" + paths[0].string() + ":" + paths[1].string());
+}
+
+// As `ctr i pull` of containerd 1.7 unpacks: it names the chain in its key alone.
+TEST_F(OverlaySnapshotterTest, ApplyWithoutALabelAnswersWithTheLayerThatIsHere) {
+  const ImageForTest image({"one", "two"});
+  Know(image);
+  for (const auto& layer : image.layers) scratch_.Keep(layer);
+  (void)Prepare(Request("1/extract", "", image.chain(0))).get();
+  (void)Prepare(Request("2/extract", NameOf(image.chain(0), ""), image.chain(1))).get();
+  std::string parent;
+  for (size_t i = 0; i < 2; ++i) {
+    const std::string chain = image.chain(i).ToString();
+    const std::string key = std::to_string(10 + i) + "/extract-123456-aB_c " + chain;
+    const auto mounts = Prepare(Request(key, parent, std::nullopt)).get();
+    ASSERT_TRUE(mounts.ok()) << mounts.status();
+    const auto answer = Apply(image, *mounts, i).get();
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    EXPECT_EQ(answer->diff_id, image.layer_digest(i));
+    parent = "k8s.io/" + std::to_string(20 + i) + "/" + chain;
+    ASSERT_TRUE(snapshotter_.Commit(parent, "k8s.io/" + key, {}).ok());
+    EXPECT_EQ(snapshotter_.Stat(parent)->chain, image.chain(i));
+  }
+}
+
+TEST_F(OverlaySnapshotterTest, ApplyUnpacksWhereOurLayerIsNotTheResult) {
+  const ImageForTest image({"one", "two"});
+  Know(image);
+  for (const auto& layer : image.layers) scratch_.Keep(layer);
+  (void)Prepare(Request("1/extract", "", image.chain(0))).get();
+  // A parent of another's making, a directory that was written to, another blob.
+  ASSERT_TRUE(Prepare(Request("2/box", "", std::nullopt)).get().ok());
+  ASSERT_TRUE(snapshotter_.Commit("k8s.io/3/own", "k8s.io/2/box", {}).ok());
+  const std::string named = "/extract-1-a " + image.chain(0).ToString();
+  const auto other_parent = Prepare(Request("4" + named, "k8s.io/3/own", std::nullopt)).get();
+  const auto touched = Prepare(Request("5" + named, "", std::nullopt)).get();
+  const auto other_blob = Prepare(Request("6" + named, "", std::nullopt)).get();
+  ASSERT_TRUE(other_parent.ok() && touched.ok() && other_blob.ok());
+  std::ofstream((*touched)[0].source + "/mine") << "x";
+  ASSERT_TRUE(Apply(image, *other_parent).get().ok());
+  ASSERT_TRUE(Apply(image, *touched).get().ok());
+  ASSERT_TRUE(Apply(image, *other_blob, 1).get().ok());
+  EXPECT_EQ(Slurp((*touched)[0].source + "/file"), "one");
+  EXPECT_EQ(Slurp((*other_blob)[0].source + "/file"), "two");
+  for (const char* number : {"4", "5", "6"}) {
+    const std::string name = std::string("k8s.io/1") + number + "/done";
+    ASSERT_TRUE(snapshotter_.Commit(name, "k8s.io/" + (number + named), {}).ok());
+    EXPECT_FALSE(snapshotter_.Stat(name)->chain.has_value()) << number;
+  }
 }
 
 class ImpatientSnapshotterTest : public OverlaySnapshotterTest {

@@ -16,6 +16,14 @@ std::string SnapshotNames::KeyOf(const std::string& name) {
   return second == std::string::npos ? "" : name.substr(second + 1);
 }
 
+std::optional<Digest> SnapshotNames::ChainOfUnpack(const std::string& name) {
+  const std::string key = KeyOf(name);
+  const size_t space = key.find(' ');
+  if (!key.starts_with("extract-") || space == std::string::npos) return std::nullopt;
+  const auto chain = Digest::Parse(key.substr(space + 1));
+  return chain.ok() ? std::optional(*chain) : std::nullopt;
+}
+
 Result<std::map<std::string, SnapshotName>> SnapshotNames::Learn(
     const std::string& ns, const std::function<Status()>& list) {
   {

@@ -8,8 +8,10 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
+#include "base/digest.h"
 #include "base/status.h"
 #include "base/thread.h"
 #include "store/snapshot_store.h"
@@ -35,6 +37,9 @@ class SnapshotNames {
                                      Result<store::SnapshotInfo> answer);
   // "sha256:…" of "hearth/3/sha256:…", "box" of "k8s.io/17/box"; "" for what is neither.
   static std::string KeyOf(const std::string& name);
+  // The chain ID in the key of a client that unpacks a layer and names its chain by no label, as
+  // `ctr i pull` does below containerd 2: "k8s.io/12/extract-<unique> sha256:…".
+  static std::optional<Digest> ChainOfUnpack(const std::string& name);
 
  private:
   Mutex mutex_;

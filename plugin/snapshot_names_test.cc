@@ -28,6 +28,19 @@ TEST_F(SnapshotNamesTest, KeyStandsBehindNamespaceAndNumber) {
   EXPECT_EQ(SnapshotNames::KeyOf(""), "");
 }
 
+TEST_F(SnapshotNamesTest, KeyOfAnUnpackNamesItsChain) {
+  const auto chain = SnapshotNames::ChainOfUnpack("k8s.io/12/extract-123-a_B- " + kChain);
+  ASSERT_TRUE(chain.has_value());
+  EXPECT_EQ(chain->ToString(), kChain);
+  const std::vector<std::string> others = {
+      "k8s.io/12/" + kChain,           "k8s.io/12/extract-1",
+      "k8s.io/12/extract-1 sha256:ab", "k8s.io/12/box extract-1 " + kChain,
+      "extract-1 " + kChain,           ""};
+  for (const std::string& name : others) {
+    EXPECT_FALSE(SnapshotNames::ChainOfUnpack(name).has_value()) << name;
+  }
+}
+
 TEST_F(SnapshotNamesTest, UnknownNamesGetAStandInOnlyWhileTheyAreLearned) {
   EXPECT_EQ(Ask("k8s.io", "k8s.io/1/box", false).status().code(), StatusCode::kNotFound);
   const auto learned = names_.Learn("k8s.io", [&]() -> Status {
