@@ -3,7 +3,6 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "base/units.h"
 #include "cmd/admin_client.h"
 #include "cmd/commands.h"
 #include "cmd/ctr.h"
@@ -51,7 +50,7 @@ class Adopt {
     PullStop pulls(root);
     TRY_STATUS(Phase("copy", root));
     // A run that was cut short after the restart need not do it again.
-    const auto loaded = SnapshotterLoaded(ctr_);
+    const auto loaded = ContentLoaded(ctr_);
     if (!loaded.ok() || !*loaded) TRY_STATUS(Switch(root, pulls));
     TRY_STATUS(Phase("finish", root));
     return Report();
@@ -83,8 +82,7 @@ class Adopt {
       report["restarted"] = restarted_;
       std::cout << report.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
     }
-    move_.Say((args_.dry_run ? "would take " : "took ") + std::to_string(move_.blobs()) +
-              " blobs, " + FormatByteSize(move_.bytes()));
+    move_.Say((args_.dry_run ? "would take " : "took ") + move_.BlobsLine());
     const size_t failed = move_.failed();
     if (failed == 0) return kDone;
     std::cerr << "hearth: adopt: " << failed << " of " << move_.images()

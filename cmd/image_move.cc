@@ -38,11 +38,23 @@ Result<std::string> BuiltInContentRoot(const std::string& dump) {
   return (root && !root->empty() ? *root : kDefaultContainerdRoot) + kContentDirectory;
 }
 
-Result<bool> SnapshotterLoaded(const Ctr& ctr) {
+namespace {
+
+Result<bool> PluginLoaded(const Ctr& ctr, const std::string& type, const std::string& id) {
   for (const ContainerdPlugin& plugin : TRY(ctr.Plugins())) {
-    if (plugin.type == "io.containerd.snapshotter.v1" && plugin.id == "hearth") return true;
+    if (plugin.type == type && plugin.id == id) return true;
   }
   return false;
+}
+
+}  // namespace
+
+Result<bool> SnapshotterLoaded(const Ctr& ctr) {
+  return PluginLoaded(ctr, "io.containerd.snapshotter.v1", "hearth");
+}
+
+Result<bool> ContentLoaded(const Ctr& ctr) {
+  return PluginLoaded(ctr, "io.containerd.content.v1", "hearth-content");
 }
 
 Status RestartContainerd(const std::string& command, const Ctr& ctr, bool with_ours,
@@ -55,12 +67,12 @@ Status RestartContainerd(const std::string& command, const Ctr& ctr, bool with_o
   }
   const auto until = std::chrono::steady_clock::now() + kLoadLimit;
   while (true) {
-    const auto loaded = SnapshotterLoaded(ctr);
+    const auto loaded = with_ours ? ContentLoaded(ctr) : SnapshotterLoaded(ctr);
     if (loaded.ok() && *loaded == with_ours) return OkStatus();
     if (interrupt.happened()) return Cancelled("waiting for containerd");
     if (std::chrono::steady_clock::now() >= until) {
       const std::string what = !loaded.ok() ? loaded.status().message()
-                               : with_ours  ? "it has no snapshotter hearth"
+                               : with_ours  ? "it has no content store hearth-content"
                                             : "it still has the snapshotter hearth";
       return Unavailable("containerd " + std::to_string(kLoadLimit.count()) +
                          " s after its restart: " + what +
@@ -74,6 +86,10 @@ struct ImageMove::Sums {
   std::map<std::pair<std::string, std::string>, json> images;  // by namespace and name
   uint64_t blobs = 0;
   uint64_t bytes = 0;
+  // Of the blobs: how they came to their second place.
+  uint64_t reflinked = 0;
+  uint64_t linked = 0;
+  uint64_t copied = 0;
 };
 
 ImageMove::ImageMove(AdminClient& node, std::string path, bool say, const Interrupt& interrupt)
@@ -118,12 +134,27 @@ Status ImageMove::Take(std::string_view line, bool tell_blobs, bool& done) {
     done = true;
     sums_->blobs += event.value("blobs", uint64_t{0});
     sums_->bytes += event.value("bytes", uint64_t{0});
+    sums_->reflinked += event.value("reflinked", uint64_t{0});
+    sums_->linked += event.value("linked", uint64_t{0});
+    sums_->copied += event.value("copied", uint64_t{0});
   }
   return OkStatus();
 }
 
 uint64_t ImageMove::blobs() const { return sums_->blobs; }
-uint64_t ImageMove::bytes() const { return sums_->bytes; }
+
+std::string ImageMove::BlobsLine() const {
+  std::string ways;
+  for (const auto& [count, way] :
+       {std::pair{sums_->reflinked, "reflinked"}, std::pair{sums_->linked, "hard-linked"},
+        std::pair{sums_->copied, "copied"}}) {
+    if (count == 0) continue;
+    ways += (ways.empty() ? " (" : ", ") + std::to_string(count) + " " + way;
+  }
+  return std::to_string(sums_->blobs) + " blobs, " + FormatByteSize(sums_->bytes) + ways +
+         (ways.empty() ? "" : ")");
+}
+
 size_t ImageMove::images() const { return sums_->images.size(); }
 size_t ImageMove::failed() const { return Failures().size(); }
 
@@ -139,8 +170,10 @@ std::vector<std::string> ImageMove::Failures() const {
 std::string ImageMove::Report() const {
   json images = json::array();
   for (const auto& [name, event] : sums_->images) images.push_back(event);
-  const json report = {
-      {"blobs", blobs()}, {"bytes", bytes()}, {"images", images}, {"failed", failed()}};
+  const json report = {{"blobs", sums_->blobs},   {"bytes", sums_->bytes},
+                       {"linked", sums_->linked}, {"reflinked", sums_->reflinked},
+                       {"copied", sums_->copied}, {"images", images},
+                       {"failed", failed()}};
   return report.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 

@@ -24,8 +24,10 @@ Result<std::string> DumpContainerdConfig();
 Result<std::string> BuiltInContentRoot(const std::string& dump);
 // Whether containerd has our snapshotter loaded; kUnavailable when it does not answer.
 Result<bool> SnapshotterLoaded(const Ctr& ctr);
-// Runs `command` by the shell, and waits until containerd answers with (or without) our
-// snapshotter.
+// Whether its content store is ours; the same error.
+Result<bool> ContentLoaded(const Ctr& ctr);
+// Runs `command` by the shell, and waits until containerd answers with our content store, or
+// without our snapshotter.
 Status RestartContainerd(const std::string& command, const Ctr& ctr, bool with_ours,
                          const Interrupt& interrupt);
 
@@ -43,10 +45,11 @@ class ImageMove {
 
   // Of all calls; images as their last event said.
   uint64_t blobs() const;
-  uint64_t bytes() const;
   size_t failed() const;
   size_t images() const;
-  // The JSON object {"blobs", "bytes", "images", "failed"}.
+  // "12 blobs, 1.2 GiB (12 hard-linked)"
+  std::string BlobsLine() const;
+  // The JSON object {"blobs", "bytes", "reflinked", "linked", "copied", "images", "failed"}.
   std::string Report() const;
   // "ns name: why" of those that failed.
   std::vector<std::string> Failures() const;

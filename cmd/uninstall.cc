@@ -4,7 +4,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "base/units.h"
 #include "cmd/admin_client.h"
 #include "cmd/commands.h"
 #include "cmd/ctr.h"
@@ -224,8 +223,8 @@ class Uninstall {
 
   void SayEnd() const {
     if (move_ && move_->blobs() > 0) {
-      std::cout << (args_.dry_run ? "would give " : "gave ") << move_->blobs() << " blobs, "
-                << FormatByteSize(move_->bytes()) << ", to containerd's own store\n";
+      std::cout << (args_.dry_run ? "would give " : "gave ") << move_->BlobsLine()
+                << " to containerd's own store\n";
     }
     if (changes_.empty()) {
       std::cout << "nothing is installed (no " << InstallRecord::kFile << ")\n";

@@ -38,7 +38,7 @@ packages() {
     trixie) echo libclang-rt-19-dev ;;
   esac
   echo "ca-certificates curl git clang clang-format clang-tidy docker-registry skopeo runc containernetworking-plugins
-    busybox-static mmdebstrap debian-archive-keyring pigz zstd xz-utils attr libcap2-bin e2fsprogs iproute2 util-linux
+    busybox-static mmdebstrap debian-archive-keyring pigz zstd xz-utils attr libcap2-bin e2fsprogs xfsprogs iproute2 util-linux
     openssl python3 python3-pytest python3-venv systemd libseccomp2 lintian nginx"
 }
 

@@ -23,7 +23,7 @@ class Call {
   Status Plan() {
     const auto images = TRY(handback_.Survey(target_, stop_));
     const auto blobs = TRY(handback_.Missing(target_, stop_));
-    for (const BlobGiven& blob : blobs) Tell(blob, "missing");
+    for (const BlobGiven& blob : blobs) Tell(blob, /*given=*/false);
     for (const ImageGiven& image : images) Tell(image);
     TRY_STATUS(handback_.CheckSpace(target_, images, blobs));
     return Done();
@@ -71,16 +71,17 @@ class Call {
 
   Status GiveBlobs() {
     return handback_.GiveBlobs(
-        target_, [this](const BlobGiven& blob) { Tell(blob, NameOf(blob.how)); }, stop_);
+        target_, [this](const BlobGiven& blob) { Tell(blob, /*given=*/true); }, stop_);
   }
 
-  void Tell(const BlobGiven& blob, const char* how) {
+  void Tell(const BlobGiven& blob, bool given) {
     ++blobs_;
+    if (given) by_.Add(blob.how);
     bytes_ += blob.size_bytes;
     Write({{"event", "blob"},
            {"digest", blob.digest.ToString()},
            {"size_bytes", blob.size_bytes},
-           {"how", how}});
+           {"how", given ? NameOf(blob.how) : "missing"}});
   }
 
   // Once, and again when its state is another.
@@ -106,6 +107,9 @@ class Call {
     Write({{"event", "done"},
            {"blobs", blobs_},
            {"bytes", bytes_},
+           {"reflinked", by_.Of(SharedBy::kReflink)},
+           {"linked", by_.Of(SharedBy::kLink)},
+           {"copied", by_.Of(SharedBy::kCopy)},
            {"images", states_.size()},
            {"failed", failed}});
     return OkStatus();
@@ -121,6 +125,7 @@ class Call {
   const std::stop_token stop_;
   size_t blobs_ = 0;  // given
   uint64_t bytes_ = 0;
+  SharedCounts by_;
   size_t unpacked_ = 0;
   std::map<std::pair<std::string, std::string>, State> states_;
 };

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <stop_token>
@@ -16,6 +17,15 @@ namespace hearth::plugin {
 
 enum class SharedBy : uint8_t { kThere, kReflink, kLink, kCopy };
 const char* NameOf(SharedBy how);
+// How many blobs went which way.
+class SharedCounts {
+ public:
+  void Add(SharedBy how) { ++counts_[static_cast<size_t>(how)]; }
+  size_t Of(SharedBy how) const { return counts_[static_cast<size_t>(how)]; }
+
+ private:
+  std::array<size_t, 4> counts_{};
+};
 
 // Makes the file `to` of the bytes of `source`: shared blocks, else a second name of the same file,
 // else a copy; hashed on the way, and on disk when this returns (the caller syncs the directory).

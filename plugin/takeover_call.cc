@@ -15,6 +15,7 @@ constexpr int kMaxTurns = 8;
 struct Count {
   size_t blobs = 0;  // taken
   uint64_t bytes = 0;
+  SharedCounts by;
   size_t images = 0;
   size_t failed = 0;
 };
@@ -26,7 +27,7 @@ class Call {
       : takeover_(takeover), write_(write), stop_(std::move(stop)) {}
 
   Status Plan(const std::filesystem::path& root) {
-    for (const BlobTaken& blob : TRY(takeover_.Missing(root))) Tell(blob, "missing");
+    for (const BlobTaken& blob : TRY(takeover_.Missing(root))) Tell(blob, /*taken=*/false);
     return Done();
   }
 
@@ -59,18 +60,19 @@ class Call {
     return takeover_.TakeBlobs(
         root,
         [this](const BlobTaken& blob) {
-          if (blob.how != SharedBy::kThere) Tell(blob, NameOf(blob.how));
+          if (blob.how != SharedBy::kThere) Tell(blob, /*taken=*/true);
         },
         stop_);
   }
 
-  void Tell(const BlobTaken& blob, const char* how) {
+  void Tell(const BlobTaken& blob, bool taken) {
     ++count_.blobs;
+    if (taken) count_.by.Add(blob.how);
     count_.bytes += blob.size_bytes;
     Write({{"event", "blob"},
            {"digest", blob.digest.ToString()},
            {"size_bytes", blob.size_bytes},
-           {"how", how}});
+           {"how", taken ? NameOf(blob.how) : "missing"}});
   }
 
   void Tell(const ImageTaken& image, const char* state) {
@@ -88,6 +90,9 @@ class Call {
     Write({{"event", "done"},
            {"blobs", count_.blobs},
            {"bytes", count_.bytes},
+           {"reflinked", count_.by.Of(SharedBy::kReflink)},
+           {"linked", count_.by.Of(SharedBy::kLink)},
+           {"copied", count_.by.Of(SharedBy::kCopy)},
            {"images", count_.images},
            {"failed", count_.failed}});
     return OkStatus();

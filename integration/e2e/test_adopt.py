@@ -1,12 +1,16 @@
 """hearth adopt: images that were pulled the stock way go on working when Hearth takes containerd's place."""
 
+import json
 import os
 import pathlib
+import shutil
 import signal
+import subprocess
 
 import pytest
 
-from integration.testbed.process import wait_for
+from integration.testbed.image import Image, base_layer, filler_layer
+from integration.testbed.process import run, wait_for
 from integration.testbed.stock import BUILT_IN, StockMachine
 
 VERSIONS = [pytest.param("1.6", marks=pytest.mark.slow), pytest.param("1.7", marks=pytest.mark.slow), "2.1"]
@@ -21,7 +25,8 @@ def test_images_pulled_before_run_from_hearth(bed, image, version):
     code, report = stock.adopt()
     assert code == 0, report
     assert report["restarted"] and report["failed"] == 0
-    assert report["blobs"] == len(names)
+    assert report["blobs"] == report["linked"] == len(names)
+    assert report["copied"] == report["reflinked"] == 0
     assert [i["state"] for i in report["images"]] == ["registered"] * len(report["images"])
     # All that is old comes out of the store alone.
     for name in names:
@@ -120,5 +125,108 @@ def test_images_are_listed_also_where_containerd_was_restarted_too_early(bed, im
     code, report = stock.adopt()
     assert code == 0 and not report["restarted"] and report["failed"] == 0
     wait_for(lambda: stock.listed() >= set(stock.refs), 30, "CRI to list every image")
+    for ref in stock.refs:
+        assert stock.run(ref) == "hi\n"
+
+
+# ---- where the node's store lies on another file system: every byte is copied
+
+MIB = 1 << 20
+COPY_LAYERS = 8
+HEARTH_ROOT = "/var/lib/hearth"
+
+
+class CopyMachine:
+    """A StockMachine of one image of large layers, and an adopt of it that can be met half-way."""
+
+    def __init__(self, bed):
+        disk = bed.ext4(1 << 30)
+        layers = [base_layer(), *(filler_layer(number, 24 * MIB) for number in range(COPY_LAYERS))]
+        # The lowest as other images have it: containerd 2 does not fetch another blob of a layer that it has.
+        made = Image.of(layers, ["gzip", *["none"] * COPY_LAYERS])
+        self.stock = StockMachine(bed, "2.1", made, names=("large",))
+        self.machine = self.stock.machine
+        self.machine.node.stop()
+        self.machine.sh(f"rm -rf {HEARTH_ROOT}")
+        self.machine.sh(f"mkdir {HEARTH_ROOT}")
+        run(self.machine.view.argv(["mount", "--bind", disk.path, HEARTH_ROOT]))
+        self.machine.start_node()
+        self.root = disk.path
+        self.total = len(list(self.machine.view.path(BUILT_IN).iterdir()))
+
+    def blobs(self):
+        return len(list(self.root.glob("blobs/sha256/*/*")))
+
+    def start(self, restart="false"):
+        """The adopt, with the node stopped (SIGSTOP) after some blobs and amid the next."""
+        argv = self.machine.argv("hearth", "adopt", "--output", "json", "--restart", restart)
+        adopting = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+        def amid():
+            return self.blobs() >= 2 and any(file.stat().st_size > 0 for file in self.root.glob("ingest/adopt-*"))
+
+        wait_for(lambda: adopting.poll() is not None or amid(), 60, "the copy", interval=0.0005)
+        self.machine.node.signal(signal.SIGSTOP)
+        assert adopting.poll() is None, adopting.communicate()
+        assert 2 <= self.blobs() < self.total, "the copy was too quick to be met"
+        return adopting
+
+
+@pytest.mark.parametrize("killed", ["node", pytest.param("command", marks=pytest.mark.slow)])
+def test_killed_amid_the_copy_it_goes_on_where_it_was(bed, killed):
+    copy = CopyMachine(bed)
+    stock, machine = copy.stock, copy.machine
+    adopting = copy.start()
+    before = copy.blobs()
+    if killed == "node":
+        machine.node.kill9()
+        out, said = adopting.communicate(timeout=60)
+        assert adopting.returncode == 1 and "no node answers" in said, said
+        machine.start_node()
+    else:
+        adopting.kill()
+        adopting.communicate()
+        machine.node.signal(signal.SIGCONT)
+        # It ends the copy under way once it sees that nobody listens.
+        wait_for(lambda: "under way" not in machine.sh("hearth adopt --dry-run", check=False).stderr, 30, "its end")
+    assert machine.sh("hearth store verify").returncode == 0
+    code, report = stock.adopt()
+    assert code == 0 and report["failed"] == 0 and report["restarted"]
+    # One file may have lain there without its record, and was taken anew.
+    assert report["copied"] == report["blobs"] <= copy.total - before + 1
+    assert report["linked"] == report["reflinked"] == 0
+    assert copy.blobs() == copy.total and not list(copy.root.glob("ingest/adopt-*"))
+    shutil.rmtree(machine.view.path(BUILT_IN))
+    assert " complete (" in stock.check_image(stock.refs[0])
+    assert stock.run(stock.refs[0]) == "hi\n"
+    assert machine.sh("hearth store verify").returncode == 0
+
+
+def test_what_is_pulled_amid_the_copy_is_taken_too(bed):
+    copy = CopyMachine(bed)
+    stock, machine = copy.stock, copy.machine
+    adopting = copy.start(restart=f"kill {machine.containerd.pid}")
+    late, _ = stock.new_image("late", seed=7)
+    machine.sh(f"ctr -n k8s.io i pull {late}")
+    machine.node.signal(signal.SIGCONT)
+    wait_for(lambda: adopting.poll() is not None or not machine.containerd.running(), 120, "adopt to stop containerd")
+    machine.start_containerd()
+    out, said = adopting.communicate(timeout=120)
+    assert adopting.returncode == 0, said
+    states = {image["name"]: image["state"] for image in json.loads(out)["images"]}
+    assert states[stock.refs[0]] == states[late] == "registered"
+    shutil.rmtree(machine.view.path(BUILT_IN))
+    for ref in (stock.refs[0], late):
+        assert " complete (" in stock.check_image(ref)
+        assert stock.run(ref) == "hi\n"
+
+
+def test_blocks_are_shared_where_the_file_system_can(bed, image):
+    if not shutil.which("mkfs.xfs"):
+        pytest.skip("no mkfs.xfs here: deploy/deps.sh installs it")
+    disk = bed.xfs(512 * MIB)
+    stock = StockMachine(bed, "2.1", image, folder=disk.path / "m")
+    code, report = stock.adopt()
+    assert code == 0 and report["reflinked"] == report["blobs"] > 0
     for ref in stock.refs:
         assert stock.run(ref) == "hi\n"

@@ -15,13 +15,17 @@ from .registry import Registry
 
 
 class Testbed:
-    """Starts parts, and stops them in reverse order, whatever happened."""
+    """Starts parts, and stops them in reverse order, whatever happened.
+
+    containerd_version: of every containerd whose starter names none.
+    """
 
     __test__ = False
 
     def __init__(self, keep=False):
         self.folder = scratch.new_folder()
         self.keep = keep
+        self.containerd_version = "2.1"
         self._parts = []
         self._numbers = itertools.count(1)
 
@@ -86,10 +90,10 @@ class Testbed:
     def manager(self, **kw):
         return self.own(Manager(self.new_folder("manager"), **kw))
 
-    def containerd(self, folder=None, **kw):
-        return self.own(Containerd(folder or self.new_folder("c"), **kw))
+    def containerd(self, folder=None, version=None, **kw):
+        return self.own(Containerd(folder or self.new_folder("c"), version=version or self.containerd_version, **kw))
 
-    def warm_pair(self, *registries, on=None, version="2.1", mirror=False, settings=None, plain_http=True, **kw):
+    def warm_pair(self, *registries, on=None, version=None, mirror=False, settings=None, plain_http=True, **kw):
         """A node and a containerd that know each other, their data under the folder `on`: (node, containerd)."""
         on = on or self.new_folder("p")
         for name in ("n", "c"):
@@ -104,8 +108,12 @@ class Testbed:
     def ext4(self, size_bytes):
         return self.own(scratch.Ext4(self.folder / f"e{next(self._numbers)}", size_bytes))
 
-    def machine(self, *registries, folder=None, **kw):
-        return self.own(Machine(folder or self.new_folder("m"), registries=registries, **kw))
+    def xfs(self, size_bytes):
+        return self.own(scratch.Xfs(self.folder / f"x{next(self._numbers)}", size_bytes))
+
+    def machine(self, *registries, folder=None, version=None, **kw):
+        folder, version = folder or self.new_folder("m"), version or self.containerd_version
+        return self.own(Machine(folder, registries=registries, version=version, **kw))
 
     def machine_view(self):
         return self.own(scratch.MachineView(self.new_folder("v")))

@@ -36,17 +36,17 @@ def remove_folder(folder):
     shutil.rmtree(folder, ignore_errors=True)
 
 
-class Ext4:
-    """A fresh ext4 in a sparse file, mounted at path. As new for every measurement: file creation slows down
+class Disk:
+    """A fresh file system in a sparse file, mounted at path. As new for every measurement: file creation slows down
     on a file system from which much was deleted."""
 
-    def __init__(self, path, size_bytes):
+    def __init__(self, path, size_bytes, mkfs):
         self.path = pathlib.Path(path)
-        self.file = self.path.with_name(self.path.name + ".ext4")
+        self.file = self.path.with_name(self.path.name + ".disk")
         self.path.mkdir(parents=True)
         with open(self.file, "wb") as f:
             f.truncate(size_bytes)
-        run(["mkfs.ext4", "-q", "-F", "-m0", "-E", "lazy_itable_init=0,lazy_journal_init=0", self.file])
+        run([*mkfs, self.file])
         run(["mount", "-o", "loop", self.file, self.path])
 
     def used_bytes(self):
@@ -56,6 +56,18 @@ class Ext4:
     def close(self):
         unmount_all(self.path)
         self.file.unlink(missing_ok=True)
+
+
+class Ext4(Disk):
+    def __init__(self, path, size_bytes):
+        super().__init__(path, size_bytes, ["mkfs.ext4", "-q", "-F", "-m0", "-E", "lazy_itable_init=0,lazy_journal_init=0"])
+
+
+class Xfs(Disk):
+    """Whose files can share blocks. At least 300 MiB."""
+
+    def __init__(self, path, size_bytes):
+        super().__init__(path, size_bytes, ["mkfs.xfs", "-q", "-m", "reflink=1"])
 
 
 PRIVATE = ("/etc", "/run", "/var/lib")
