@@ -34,6 +34,13 @@ def bed(request):
                     print("\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:]))
 
 
+@pytest.fixture(params=["2.1", pytest.param("1.7", marks=pytest.mark.slow), pytest.param("1.6", marks=pytest.mark.slow)])
+def each_version(request, bed):
+    """The bed's containerds are of this version where the test names none: 2.1, and at night the others too."""
+    bed.containerd_version = request.param
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def image():
     """A small runnable image of five layers, each odd thing in it; the same for every test."""

@@ -20,6 +20,7 @@ from integration.testbed.image import Blob, base_layer, compress, filler_layer
 from integration.testbed.process import CommandFailed, wait_for
 
 NAME = "test/small:v1"
+on_each_version = pytest.mark.usefixtures("each_version")
 
 
 @pytest.fixture
@@ -104,6 +105,7 @@ def test_cut_off_transfer_is_resumed_not_repeated(bed, front, image):
     assert front.blob_bytes(blob.digest) <= len(blob.data) + 700_000 - 700_000 // (256 << 10) * (256 << 10) + 1
 
 
+@on_each_version
 @pytest.mark.parametrize("mirror", [False, True], ids=["plain", "mirror"])
 @pytest.mark.parametrize(
     "name",
@@ -114,6 +116,11 @@ def test_containerd_pulls_when_only_hearth_is_refused(bed, front, image, name, m
     """The origin misbehaves towards Hearth's own requests only: the pull falls back and succeeds."""
     node, containerd = bed.warm_pair(front, mirror=mirror)
     front.rule(big_layer(image).digest, agent="hearth", **FAULTS[name].rule)
+    if (name, mirror) == ("wrong byte", True) and not containerd.version.startswith("2."):
+        # This `ctr` asks the mirror before anything is prepared, so the wrong bytes reach its ingest; the next pull is the
+        # registry's.
+        refused = containerd.pull(front.ref(NAME), timeout=120, check=False)
+        assert refused.returncode != 0 and "was announced" in refused.stderr, refused.stderr
     containerd.pull(front.ref(NAME), timeout=120)
     assert image.chain_ids()[-1] in containerd.snapshots()
     containerd.wait_complete(front.ref(NAME))
@@ -121,6 +128,7 @@ def test_containerd_pulls_when_only_hearth_is_refused(bed, front, image, name, m
     assert node.verify()[0] == 0
 
 
+@on_each_version
 @pytest.mark.parametrize("name", ["redirect loop", "gzip encoded", "stalled", "cut off", "short", "too long"])
 def test_behind_the_mirror_alone_it_pulls_when_only_hearth_is_refused(bed, front, image, name):
     """containerd's own store and snapshotter: the mirror's trouble sends it to the registry, with no byte wrong."""
@@ -132,6 +140,7 @@ def test_behind_the_mirror_alone_it_pulls_when_only_hearth_is_refused(bed, front
     assert node.verify()[0] == 0
 
 
+@on_each_version
 def test_dead_node_mirror_falls_through_to_the_origin(bed, registry, ref, image):
     """Mirror only, containerd's own store: with Hearth gone the registry is asked directly."""
     node = bed.node(registry)
@@ -142,6 +151,7 @@ def test_dead_node_mirror_falls_through_to_the_origin(bed, registry, ref, image)
     assert ref in containerd.images()
 
 
+@on_each_version
 def test_level_one_mirror_only(bed, registry, ref, image):
     """containerd untouched but for hosts.toml: a preheated image comes from the node."""
     node = bed.node(registry)
@@ -216,6 +226,7 @@ def _corrupt(kind):
 CORRUPT = ["corrupt gzip", "truncated gzip", "corrupt zstd", "truncated zstd", "truncated tar", "garbage tar", "wrong diff ID"]
 
 
+@on_each_version
 @pytest.mark.parametrize("kind", CORRUPT)
 def test_broken_layer_is_refused(bed, registry, kind):
     base = base_layer()

@@ -11,6 +11,8 @@ from integration.testbed.debian import debian_image
 from integration.testbed.image import base_layer, filler_layer
 from integration.testbed.process import wait_for
 
+pytestmark = pytest.mark.usefixtures("each_version")
+
 KILLS = 10
 MIB = 1 << 20
 
@@ -53,6 +55,8 @@ def _same_tree_and_bytes(bed, registry, name, mirror):
     written = sum(p.io()["write_bytes"] for p in processes) - before
     assert registry.blob_bytes() <= 1.01 * real.layer_bytes() + (1 << 20)
     kept = node.disk_bytes()
+    if mirror and not containerd.version.startswith("2."):
+        kept += real.layer_bytes()  # this `ctr` ingests what the mirror is still fetching; the COMMIT drops it
     assert written <= 1.05 * kept
     stock = bed.containerd()
     stock.pull(ref)
