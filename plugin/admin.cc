@@ -82,10 +82,12 @@ Result<std::vector<PreheatRequest>> ParsePreheat(const net::ServerRequest& reque
   }
   PreheatRequest common;
   common.depth = default_depth;
+  common.is_default_depth = true;
   std::vector<PreheatRequest> requests;
   try {
     if (body.contains("depth") && !body["depth"].is_null()) {
       common.depth = TRY(ParseDepth(body["depth"].get<std::string>()));
+      common.is_default_depth = false;
     }
     for (const auto& platform : body.value("platforms", json::array())) {
       common.platforms.push_back(TRY(oci::Platform::Parse(platform.get<std::string>())));

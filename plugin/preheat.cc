@@ -33,13 +33,14 @@ class Preheater::Work {
  public:
   Work(const Options& options, const PreheatRequest& request,
        const std::function<void(const PreheatProgress&)>& progress, std::stop_token stop)
-      : options_(options), request_(request), report_(progress), stop_(std::move(stop)) {}
+      : options_(options),
+        request_(request),
+        depth_(request.depth),
+        report_(progress),
+        stop_(std::move(stop)) {}
 
   Result<PreheatResult> Run() {
-    if (request_.depth == Depth::kImage && options_.registrar == nullptr) {
-      return FailedPrecondition(
-          "depth image: no containerd is configured (set containerd.address, or ask for layers)");
-    }
+    TRY_STATUS(ChooseDepth());
     image_ = TRY(options_.resolver.Resolve(request_.reference, request_.platforms, stop_));
     Done("resolved", image_.target.digest.ToString() + " at " + image_.origin.registry);
     CountDocuments();
@@ -55,7 +56,7 @@ class Preheater::Work {
     TRY_STATUS(MarkDocuments());
     for (Layer& layer : layers_) TRY_STATUS(Mark(layer));
     Done("marked as preheated");
-    if (request_.depth == Depth::kImage) {
+    if (depth_ == Depth::kImage) {
       const bool registered = TRY(options_.registrar->IsRegistered(image_, images_));
       if (!registered) {
         TRY_STATUS(options_.registrar->Register(image_, images_, stop_));
@@ -65,7 +66,7 @@ class Preheater::Work {
     }
     const auto given = Given();
     return PreheatResult{.digest = image_.target.digest,
-                         .depth = request_.depth,
+                         .depth = depth_,
                          .already_warm = !did_something_,
                          .bytes_fetched = bytes_fetched_,
                          .bytes_total = bytes_total_,
@@ -74,6 +75,24 @@ class Preheater::Work {
   }
 
  private:
+  Status ChooseDepth() {
+    if (depth_ != Depth::kImage) return OkStatus();
+    if (options_.registrar == nullptr) {
+      return FailedPrecondition(
+          "depth image: no containerd is configured (set containerd.address, or ask for layers)");
+    }
+    // One that does not answer is waited for later, when it is needed.
+    const auto loaded = options_.registrar->SnapshotterLoaded();
+    if (!loaded.ok() || *loaded) return OkStatus();
+    if (!request_.is_default_depth) {
+      return FailedPrecondition(
+          "depth image: containerd runs without snapshotter hearth (ask for depth blobs, or run: "
+          "hearth install --level snapshotter, and restart containerd)");
+    }
+    depth_ = Depth::kBlobs;
+    return OkStatus();
+  }
+
   struct Layer {
     Digest digest;
     Digest chain;
@@ -88,7 +107,7 @@ class Preheater::Work {
   // For whoever asks which step took its time.
   void Done(std::string_view step, std::string_view detail = "") const {
     LOG_DEBUG("preheat", {{"reference", request_.reference},
-                          {"depth", DepthName(request_.depth)},
+                          {"depth", DepthName(depth_)},
                           {"step", step},
                           {"detail", detail},
                           {"after", FormatDuration(options_.clock.SteadyNow() - started_)},
@@ -143,7 +162,7 @@ class Preheater::Work {
         const uint64_t size = layer.blob.size_bytes;
         missing_bytes +=
             size - std::min(size, options_.store.blobs().PresentBytes(layer.blob.digest));
-        if (request_.depth == Depth::kBlobs) continue;
+        if (depth_ == Depth::kBlobs) continue;
         if (!options_.store.snapshots().FindLayer(layer.chain).ok()) missing_bytes += size;
       }
     }
@@ -164,7 +183,7 @@ class Preheater::Work {
             {.digest = layer.digest, .size_bytes = layer.size_bytes, .origins = {image_.origin}}));
         layer.given_before = options_.swarm.sources().TotalsOf(layer.digest);
         layer.had_bytes = have_blob ? layer.size_bytes : layer.fetch->blob()->PresentBytes();
-        if (request_.depth != Depth::kBlobs) {
+        if (depth_ != Depth::kBlobs) {
           did_something_ =
               did_something_ || !options_.store.snapshots().FindLayer(wanted.chain).ok();
           layer.build = TRY(options_.builder.Build({.chain = wanted.chain,
@@ -290,6 +309,7 @@ class Preheater::Work {
 
   const Options& options_;
   const PreheatRequest& request_;
+  Depth depth_;  // as asked for, or less
   const std::function<void(const PreheatProgress&)>& report_;
   const std::stop_token stop_;
   ResolvedImage image_;

@@ -33,6 +33,9 @@ std::string_view DepthName(Depth depth);
 struct PreheatRequest {
   std::string reference;
   Depth depth = Depth::kImage;
+  // Nobody asked for it: an image becomes blobs where containerd unpacks with a snapshotter of its
+  // own, which layers of ours would not help.
+  bool is_default_depth = false;
   std::vector<oci::Platform> platforms;     // empty = this machine's
   std::optional<std::chrono::seconds> pin;  // kept at least so long
 };

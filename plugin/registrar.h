@@ -36,6 +36,10 @@ class Registrar {
   explicit Registrar(Options options);
   ~Registrar();
 
+  // Whether containerd runs with our snapshotter.
+  Result<bool> SnapshotterLoaded() {
+    return options_.containerd.HasPlugin("io.containerd.snapshotter.v1", options_.snapshotter);
+  }
   // True when containerd has the image under that name, with all its documents, and (of each
   // element of `images`) the snapshot of its top layer.
   Result<bool> IsRegistered(const ResolvedImage& image, const std::vector<ImageLayers>& images);

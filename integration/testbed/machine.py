@@ -37,13 +37,17 @@ class Machine:
         self.view = MachineView(folder)
         self.folder = self.view.folder
         self.registries = list(registries)
-        self.bin = containerd_bin(version)
-        path = f"{HEARTH.parent}:{self.bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        self.env = {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8"}
+        self.env = {"HOME": "/root", "LANG": "C.UTF-8"}
+        self.use_containerd(version)
         self.mirror_port, self.status_port = free_port(), free_port()
         self.containerd = None
         self.node = None
         self._prepare_etc(CACHE / f"containerd-{version}" / "etc" / "containerd" / "config.toml", sandbox)
+
+    def use_containerd(self, version):
+        """From the next start on: what an upgrade of its package does, the files in /etc aside."""
+        system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        self.env["PATH"] = f"{HEARTH.parent}:{containerd_bin(version)}:{system}"
 
     def _prepare_etc(self, containerd_config, sandbox):
         etc = self.view.path("/etc")
@@ -60,14 +64,19 @@ class Machine:
         with open(bundle, "a") as out:
             out.writelines(r.ca_file.read_text() for r in self.registries if r.tls)
 
-    def write_node_config(self, space_limits=NO_SPACE_LIMITS):
-        """/etc/hearth/node.toml: the defaults, but for ports that others on this machine may have, and limits of space."""
+    def write_node_config(self, space_limits=NO_SPACE_LIMITS, top="", docker_config=""):
+        """/etc/hearth/node.toml: the defaults, but for ports that others on this machine may have, and limits of space.
+
+        top: further keys; docker_config: of the node itself, for every registry.
+        """
         folder = self.view.path("/etc") / "hearth"
         folder.mkdir(exist_ok=True)
-        lines = [space_limits]
+        lines = [space_limits, top]
         lines += [f'[mirror]\nlisten = "127.0.0.1:{self.mirror_port}"', f'[status]\nlisten = "127.0.0.1:{self.status_port}"']
         # A loopback address is asked only where a table allows it.
-        lines += [f'[registry."{r.address}"]' + ("" if r.tls else "\nplain_http = true") for r in self.registries]
+        for r in self.registries:
+            lines += [f'[registry."{r.address}"]', "" if r.tls else "plain_http = true"]
+            lines += [f'docker_config = "{docker_config}"'] if docker_config else []
         (folder / "node.toml").write_text("\n".join(lines) + "\n")
 
     def argv(self, *words):
