@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 
 #include "manager/tracker.h"
@@ -246,6 +247,34 @@ TEST_F(SwarmRulesTest, AMismatchOfARoundThatIsOverDoesNotBeginAnother) {
   EXPECT_EQ(Run(Truth), 0u) << "they had what the others had";
   for (const uint32_t node : {2u, 3u}) tracker_.DigestMismatch(NodeId{node}, blob_, now_);
   EXPECT_EQ(Run(Truth), kPieces) << "what two agreed on is wrong as well";
+}
+
+TEST_F(SwarmRulesTest, AfterAMismatchAPieceThatTooFewVouchForIsLeasedToWhoMissesIt) {
+  for (uint32_t node = 0; node < 3; ++node) ASSERT_TRUE(Enter(node).ok());
+  std::set<uint32_t> fetchers;  // of piece 0
+  const auto fetch_all = [&](bool attest) {
+    for (auto leases = Of(Kind::kLease); !leases.empty(); leases = Of(Kind::kLease)) {
+      for (const auto& lease : leases) {
+        std::vector<PieceSum> sums;
+        for (uint32_t piece = lease.run.begin(); piece < lease.run.end(); ++piece) {
+          sums.push_back({PieceIndex{piece}, Digest::Of(Truth(0, piece))});
+          if (piece == 0) fetchers.insert(Number(lease.to));
+        }
+        if (attest) tracker_.Attested(lease.to, blob_, sums, now_);
+        tracker_.PiecesFetched(lease.to, blob_, {&lease.run, 1}, now_);
+      }
+    }
+  };
+  fetch_all(true);
+  for (const uint32_t node : {0u, 1u}) tracker_.DigestMismatch(NodeId{node}, blob_, now_);
+  fetch_all(false);
+  ASSERT_EQ(fetchers.size(), 2u);
+  const uint32_t third = 3 - *fetchers.begin() - *fetchers.rbegin();
+  const PieceRun run{PieceIndex{0}, 1};
+  tracker_.PiecesMissing(NodeId{third}, blob_, {&run, 1}, now_);
+  const auto leases = Of(Kind::kLease);
+  ASSERT_EQ(leases.size(), 1u) << "its fetcher is here, but alone with its word";
+  EXPECT_EQ(leases[0].to, NodeId{third});
 }
 
 TEST_F(SwarmRulesTest, TheMismatchOfTheLastThatWantTheBlobCountsWhoeverHasIt) {

@@ -118,7 +118,7 @@ Status ClusterTransfer::RejectDoubted(Status status) {
   if (ended.ok()) return ended;
   // What failed keeps its pieces for the next one; these are not to be kept.
   const Status removed = options_.cluster.options().blobs.Remove(digest());
-  if (!removed.ok()) {
+  if (!removed.ok() && removed.code() != StatusCode::kNotFound) {
     LOG_ERROR("wrong bytes not removed", {{"digest", digest().ToString()}, {"error", removed}});
   }
   return ended;
