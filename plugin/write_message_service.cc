@@ -22,6 +22,8 @@ using Pieces = std::vector<std::span<const char>>;
 constexpr uint32_t kDataTag =
     v1::WriteContentRequest::kDataFieldNumber << 3 | WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
 
+constexpr int kMaxTagBytes = 5;
+
 // Where the field's bytes lie.
 bool ReadPieces(io::CodedInputStream& input, Pieces& pieces) {
   uint32_t left = 0;
@@ -48,7 +50,13 @@ bool Split(grpc::ByteBuffer& buffer, v1::WriteContentRequest& rest, Pieces& piec
     io::CodedInputStream input(&reader);
     io::StringOutputStream sink(&other);
     io::CodedOutputStream output(&sink);
-    while (const uint32_t tag = input.ReadTag()) {
+    while (true) {
+      const int begin = input.CurrentPosition();
+      const uint32_t tag = input.ReadTag();
+      if (tag == 0) break;
+      // Protobuf's own parser takes no longer one either; here what is beyond 32 bits would be
+      // lost.
+      if (input.CurrentPosition() - begin > kMaxTagBytes) return false;
       const bool read = tag == kDataTag ? ReadPieces(input, pieces)
                                         : WireFormatLite::SkipField(&input, tag, &output);
       if (!read) return false;
