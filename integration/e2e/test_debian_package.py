@@ -13,6 +13,7 @@ import pytest
 
 from integration.testbed.debian import codename
 from integration.testbed.debian_root import debian_root
+from integration.testbed.image import small_image
 from integration.testbed.paths import REPO
 from integration.testbed.process import Process, run, wait_for
 from integration.testbed.scratch import new_folder
@@ -311,3 +312,36 @@ def test_package_starts_restarts_and_stops_the_service(booted, installed):
     assert booted.sh("ls -d /run/hearth", check=False).returncode != 0
     booted.sh("dpkg -P hearth")
     assert booted.sh("find / -xdev -name '*hearth*' -not -path '/root/*' -not -path '/var/log/*'").stdout == ""
+
+
+def wait_listed(booted, ref):
+    wait_for(lambda: ref in booted.sh("ctr -n k8s.io images ls -q", check=False).stdout.split(), 60, f"{ref} in containerd")
+
+
+@pytest.mark.slow
+def test_adopt_restarts_the_releases_containerd_by_itself(booted, installed, tmp_path):
+    """With no flag at all: systemd restarts Debian's own containerd, after the node, and the images of before are whole."""
+    root, ref = installed.root, "registry.test/small:v1"
+    root.apt("install", "containerd")
+    layout = small_image(layers=4).write_layout(tmp_path / "layout")
+    run(["tar", "-C", layout, "-cf", tmp_path / "image.tar", "."])
+    archive = root.put(tmp_path / "image.tar")
+    booted.sh("systemctl daemon-reload && systemctl restart containerd")
+    booted.sh(f"ctr -n k8s.io images import --index-name {ref} {archive}")
+    wait_listed(booted, ref)
+    booted.sh(f"dpkg -i {installed.package}")
+    booted.sh("hearth install")
+    before = booted.sh("systemctl show --property MainPID --value containerd").stdout
+    report = json.loads(booted.sh("hearth adopt --output json").stdout)
+    assert report["restarted"] and report["failed"] == 0
+    assert report["linked"] == report["blobs"] > 0, "the unit's sandbox kept blobs from being linked"
+    assert booted.sh("systemctl show --property MainPID --value containerd").stdout != before
+    assert "hearth.service" in booted.sh("systemctl show --property After --value containerd").stdout
+    booted.sh("rm -r /var/lib/containerd/io.containerd.content.v1.content/blobs")
+    line = booted.sh(f"ctr -n k8s.io images check --snapshotter hearth name=={ref}").stdout.splitlines()[-1]
+    assert " complete (" in line and line.rstrip().endswith("true"), line
+    report = json.loads(booted.sh("hearth uninstall --restart 'systemctl restart containerd' --output json").stdout)
+    assert report["restarted"] and report["failed"] == 0
+    line = booted.sh(f"ctr -n k8s.io images check --snapshotter overlayfs name=={ref}").stdout.splitlines()[-1]
+    assert " complete (" in line, line
+    booted.sh("systemctl disable --now containerd")

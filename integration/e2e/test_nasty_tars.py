@@ -76,7 +76,8 @@ class Sides:
         own_gzip = {"CONTAINERD_DISABLE_PIGZ": "1", "CONTAINERD_DISABLE_IGZIP": "1"}
         self.stock_containerd = bed.containerd(folder=on / "stock", env=own_gzip, version=version)
         self.registry = bed.registry()
-        self.node, self.our_containerd = bed.warm_pair(self.registry, on=on / "ours")
+        self.node, self.our_containerd = bed.warm_pair(self.registry, on=on / "ours", version=version, env=own_gzip)
+        self.own_differ = version != "1.6"  # which has no diff proxies: containerd itself unpacks onto our mounts
         self.bed = bed
         self.canary = make_canary(bed.folder / "canary")
         self.canary_before = canary_state(self.canary)
@@ -94,7 +95,7 @@ class Sides:
     params=["2.1", pytest.param("1.7", marks=pytest.mark.slow), pytest.param("1.6", marks=pytest.mark.slow)],
 )
 def sides(request):
-    """request.param is the stock containerd's version; ours is 2.1."""
+    """request.param is the version of both."""
     with Testbed() as bed:
         yield Sides(bed, CASES, version=request.param)
 
@@ -134,15 +135,16 @@ def merged(bed, answer):
 def compare(sides, name, case):
     stock, ours = sides.stock[name], sides.ours[name]
     assert bool(stock.get("error")) == case.refused, f"containerd: {stock.get('error', 'takes it')}"
-    if case.ours == "refused":
+    differs = case.ours if sides.own_differ else ""
+    if differs == "refused":
         assert case.says in ours.get("error", "Hearth takes it"), ours.get("error")
         return
-    if case.refused and not case.ours:
+    if case.refused and not differs:
         assert ours.get("error"), f"containerd refuses it: {stock['error']}\nHearth takes it"
         assert len(ours["applied"] or []) == len(stock["applied"] or [])
         return
     assert not ours.get("error"), f"Hearth: {ours['error']}"
-    if case.ours == "taken":
+    if differs == "taken":
         return
     assert ours["applied"] == stock["applied"]
     assert ours["inodes"] == stock["inodes"]
@@ -164,6 +166,8 @@ def test_every_difference_has_its_reason():
 
 
 def test_a_sparse_file_of_64_gib_takes_no_space(sides):
+    if not sides.own_differ:
+        pytest.skip("this containerd unpacks by itself, and writes every zero")
     (answer,) = apply_all(
         sides.our_containerd, write_plan(sides.bed.new_folder("huge"), {"huge": HUGE_SPARSE}, sides.canary)
     ).values()

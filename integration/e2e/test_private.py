@@ -1,6 +1,7 @@
 """Private registries, basic and bearer: a preheat serves who may pull, nobody else, and is in nobody's way."""
 
 import re
+import shlex
 
 import pytest
 
@@ -88,22 +89,81 @@ def test_cold_pull_costs_each_blob_once(bed, registry, ref, image, version, clie
     assert sorted(got) == sorted([blob.digest for blob in image.layers] + [image.config.digest])
 
 
+@pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_containerd_with_its_own_store_behind_the_mirror(bed, registry, ref, version):
+def test_containerd_with_its_own_store_behind_the_mirror(bed, registry, ref, version, client):
     """The first level of adoption; and with the node gone, containerd finds the registry itself."""
     node = bed.node(registry, settings=settings_of(registry))
     stock = bed.containerd(version=version)
     stock.use_mirror(registry, mirror=node.mirror)
     node.preheat(ref)
     registry.reset()
-    assert_refused(stock, "cri", ref)
-    assert_pulls(stock, "cri", ref)
+    assert_refused(stock, client, ref)
+    assert_pulls(stock, client, ref)
     assert registry.blob_gets() == []
     node.stop()
     other = small_image(layers=2, seed=8).push(registry, "test/other:v1", bed.folder / "other")
     for user in ("", WRONG):  # containerd's message is of its first host, which is gone
-        assert pull(stock, "cri", other, user).returncode != 0
-    assert_pulls(stock, "cri", other)
+        assert pull(stock, client, other, user).returncode != 0
+    assert_pulls(stock, client, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("version", ["1.6", "1.7", "2.1"])
+def test_no_pull_is_worse_than_without_the_mirror(bed, registry, ref, version, client):
+    """The same are let in, the same are refused, and no blob leaves the registry that stock containerd would not fetch."""
+    costs = {}
+    stock = bed.containerd(version=version)
+    _, ours = bed.warm_pair(registry, version=version, mirror=True)
+    for name, containerd in (("stock", stock), ("ours", ours)):
+        for user in ("", WRONG, RIGHT):
+            registry.reset()
+            pulled = pull(containerd, client, ref, user)
+            assert (pulled.returncode == 0) == (user == RIGHT), f"{name}, {user!r}: {pulled.stderr}"
+            gets = registry.blob_gets()
+            costs[name, user] = (len(gets), sum(get.size for get in gets))
+    for user in ("", WRONG, RIGHT):
+        assert costs["ours", user] <= costs["stock", user], costs
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_over_tls_as_installed(bed, image, version, auth):
+    """Commands as a user types them: right credentials hit the preheat by each client, others are refused."""
+    registry = bed.registry(auth=auth, tls=True, host="registry.test")
+    ref = image.push(registry, "test/small:v1", bed.folder / "layout")
+    machine = bed.machine(registry, version=version)
+    machine.write_node_config(top='egress_allow = ["127.0.0.0/8"]', docker_config=registry.docker_config())
+    machine.start_containerd()
+    machine.sh("hearth install")
+    machine.start_node()
+    machine.restart_containerd()
+    machine.sh(f"hearth preheat --depth layers {ref}")
+    for client in CLIENTS:
+        namespace = "default" if client == "nerdctl" else "k8s.io"
+        registry.reset()
+        for user in ("", WRONG, RIGHT):
+            pulled = machine.sh(exact_pull(machine, client, ref, user, version), check=False)
+            assert (pulled.returncode == 0) == (user == RIGHT), f"{client}, {user!r}: {pulled.stderr}"
+            assert user == RIGHT or REFUSED.search(pulled.stderr), pulled.stderr
+        assert registry.blob_gets() == []
+        assert image.chain_ids()[-1] in machine.sh(f"ctr -n {namespace} snapshots --snapshotter hearth ls").stdout
+        names = machine.sh(f"ctr -n {namespace} images ls -q").stdout.split()
+        machine.sh(f"ctr -n {namespace} images rm --sync {' '.join(names)}")
+
+
+def exact_pull(machine, client, ref, user, version):
+    """The command line, for Machine.sh."""
+    if client == "ctr":
+        return f"ctr -n k8s.io i pull {'--user ' + user if user else ''} {ref}"
+    socket = machine.view.path("/run/containerd/containerd.sock")
+    if client == "cri":
+        argv = cri_argv(socket, "pull", ref, user=user)
+    else:
+        flags = ["-hosts-dir", "/etc/containerd/certs.d", *(["-user", user] if user else [])]
+        argv = nerdctl_pull_argv(socket, ref, *flags, version=version)
+    return shlex.join(str(word) for word in argv)
 
 
 @pytest.mark.parametrize("client", ["preheat", "ctr", "cri"])

@@ -119,6 +119,29 @@ def test_systemd_takes_the_unit(tmp_path):
     assert (said.returncode, mine) == (0, [])
 
 
+# What each of them is for stands beside it in the unit.
+ORDER = {"Before": ["containerd.service", "kubelet.service"], "After": ["network-online.target", "local-fs.target"]}
+SETTINGS = {
+    "Type": "notify", "Restart": "always", "OOMScoreAdjust": "-999", "StartLimitIntervalSec": "0", "TasksMax": "infinity",
+    "NoNewPrivileges": "yes", "AmbientCapabilities": "", "ProtectSystem": "full", "ProtectHome": "read-only", "PrivateTmp": "yes",
+    "ProtectKernelTunables": "yes", "ProtectKernelModules": "yes", "ProtectKernelLogs": "yes", "ProtectControlGroups": "yes",
+    "ProtectClock": "yes", "ProtectHostname": "yes", "ProtectProc": "invisible", "RestrictNamespaces": "yes",
+    "RestrictRealtime": "yes", "LockPersonality": "yes", "MemoryDenyWriteExecute": "yes", "SystemCallArchitectures": "native",
+    "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK", "WantedBy": "multi-user.target",
+}  # fmt: skip
+
+
+def test_the_unit_starts_before_containerd_and_is_the_last_to_be_killed():
+    unit = Unit()
+    assert {key: unit.value(key).split() for key in ORDER} == ORDER
+    assert {key: unit.value(key) for key in SETTINGS} == SETTINGS
+    # A stop has the 10 s that the daemon takes at most; the watchdog is looser than one slow answer.
+    assert int(unit.value("TimeoutStopSec")) > 10
+    assert int(unit.value("WatchdogSec")) >= 30
+    # Either would make the store a mount of its own, into which adopt cannot link.
+    assert unit.values("StateDirectory") == unit.values("ReadWritePaths") == []
+
+
 def test_exposure_stays_low(tmp_path):
     unit = tmp_path / "hearth.service"
     unit.write_text(UNIT.read_text())

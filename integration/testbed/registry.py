@@ -51,7 +51,8 @@ class Registry:
 
     def _auth_config(self):
         if self.auth == "bearer":
-            self.tokens = TokenServer(self.folder, USER, PASSWORD)
+            # A registry with TLS may send nobody to a token server without.
+            self.tokens = TokenServer(self.folder, USER, PASSWORD, tls=self.tls)
             return self.tokens.registry_config()
         if self.auth == "basic":
             (self.folder / "htpasswd").write_text(_HTPASSWD)

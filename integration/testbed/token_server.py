@@ -3,6 +3,7 @@
 import base64
 import http.server
 import json
+import ssl
 import threading
 import time
 import urllib.parse
@@ -18,12 +19,15 @@ def _base64url(data):
 
 
 class TokenServer:
-    """Signs with a key of its own; ca_file is what the registry trusts. Without credentials a token allows nothing."""
+    """Signs with a key of its own; ca_file is what the registry trusts. Without credentials a token allows nothing.
+
+    tls: it speaks TLS with the registry's certificate (server.pem, server.key in folder).
+    """
 
     issuer = "hearth-test"
     service = "registry.test"
 
-    def __init__(self, folder, user, password):
+    def __init__(self, folder, user, password, tls=False):
         self.folder = folder
         self.user, self.password = user, password
         self.asked = []  # (method, user) of each request, user "" = none
@@ -36,7 +40,13 @@ class TokenServer:
             tokens = owner
 
         self._server = HttpServer(("127.0.0.1", 0), Handler)
-        self.realm = f"http://127.0.0.1:{self._server.server_address[1]}/token"
+        port = self._server.server_address[1]
+        self.realm = f"http://127.0.0.1:{port}/token"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(folder / "server.pem", folder / "server.key")
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self.realm = f"https://127.0.0.1:{port}/token"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
