@@ -1,6 +1,8 @@
 // Any bytes as the headers of an origin and of a client (fields in lines, an empty line between the
 // two): what names a version of the file goes through its record unharmed, and an answer to the
 // client stays within the file. And as such a record.
+#include <google/protobuf/stubs/logging.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <string>
@@ -44,6 +46,12 @@ void Answer(const net::HttpHeaders& asked, const FileVersion& version) {
 }
 
 }  // namespace
+
+// It says of each text that is no UTF-8 that it is none.
+extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
+  google::protobuf::SetLogHandler(nullptr);
+  return 0;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string_view text(reinterpret_cast<const char*>(data), size);

@@ -1,5 +1,6 @@
 // Any bytes as one message of containerd's Write, in one slice or in several (the first byte says
 // how long each is): protobuf itself reads the same from it, or neither can.
+#include <google/protobuf/stubs/logging.h>
 #include <grpcpp/support/byte_buffer.h>
 
 #include <algorithm>
@@ -10,6 +11,12 @@
 
 #include "containerd/services/content/v1/content.pb.h"
 #include "plugin/write_message_service.h"
+
+// It says of each text that is no UTF-8 that it is none.
+extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
+  google::protobuf::SetLogHandler(nullptr);
+  return 0;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace hearth;
