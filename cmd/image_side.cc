@@ -72,7 +72,12 @@ Status ImageSide::BringBackAll(std::stop_token stop) {
   if (!TRY(containerd.client->HasPlugin("io.containerd.snapshotter.v1", "hearth"))) {
     return OkStatus();
   }
-  if (!sole.TryBegin()) return Unavailable("an adopt, repair or uninstall is under way");
+  const auto make_way = sole.TryBeginOwn();
+  if (!make_way) return Unavailable("an adopt, repair or uninstall is under way");
+  std::stop_source ended;
+  const auto end = [&ended] { ended.request_stop(); };
+  const std::stop_callback on_stop(std::move(stop), end);
+  const std::stop_callback on_operator(*make_way, end);
   std::string first;
   const plugin::RepairEvents events = {
       .damaged = [](const std::string& /*problem*/) {},
@@ -84,8 +89,8 @@ Status ImageSide::BringBackAll(std::stop_token stop) {
             if (failed && first.empty()) first = item.name + ": " + item.reason;
             mender.Recheck();
           }};
-  const auto done = repair->Run({}, events, std::move(stop));
-  sole.End();
+  const auto done = repair->Run({}, events, ended.get_token());
+  sole.EndOwn();
   TRY_STATUS(done.status());
   if (done->failed == 0) return OkStatus();
   return FailedPrecondition(std::to_string(done->failed) + " not brought back; first " + first);

@@ -446,12 +446,13 @@ void Admin::RunAlone(const net::ServerRequest& request, const net::HttpServer::R
                      std::function<Status(const Telling&, std::stop_token)> work) {
   if (!options_.sole.TryBegin()) {
     return respond(ErrorResponse(
-        FailedPrecondition("another adopt, repair or uninstall is under way, or the node brings "
-                           "back what a power loss took (wait for it, then run this again)")));
+        FailedPrecondition("another adopt, repair or uninstall is under way (wait for it, then run "
+                           "this again)")));
   }
   const auto events = std::make_shared<EventStream>();
   const auto stop = std::make_shared<WorkStop>(request.client_gone, stop_.get_token());
   const Status queued = workers_.Submit([this, work = std::move(work), events, stop] {
+    options_.sole.AwaitOwn();
     const Status status = work(
         [&](std::string line, bool replaceable) { events->Write(std::move(line), replaceable); },
         stop->token());
