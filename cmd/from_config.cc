@@ -34,9 +34,10 @@ Result<plugin::ProxyRules> RulesOf(const config::ProxyConfig& config) {
   return plugin::ProxyRules::Compile(rules, config.default_filter);
 }
 
-store::SpaceLimits LimitsOf(const config::StoreConfig& config, uint64_t file_system_bytes) {
-  return {.quota_bytes = config.quota.Of(file_system_bytes),
-          .min_free_bytes = config.min_free.Of(file_system_bytes)};
+store::SpaceLimits LimitsOf(const config::StoreConfig& config, const store::FileSystemSize& size) {
+  return {.quota_bytes = config.quota.Of(size.bytes),
+          .min_free_bytes = config.min_free.Of(size.bytes),
+          .min_free_inodes = config.min_free_inodes.Of(size.inodes)};
 }
 
 p2p::Limiter::Rates RatesOf(const config::LimitsConfig& config) {

@@ -15,7 +15,7 @@ namespace hearth::cmd {
 
 Result<oci::RegistryHost> HostOf(const config::NodeConfig& config, const std::string& domain);
 Result<plugin::ProxyRules> RulesOf(const config::ProxyConfig& config);
-store::SpaceLimits LimitsOf(const config::StoreConfig& config, uint64_t file_system_bytes);
+store::SpaceLimits LimitsOf(const config::StoreConfig& config, const store::FileSystemSize& size);
 p2p::Limiter::Rates RatesOf(const config::LimitsConfig& config);
 // Of the registry's table: its blobs are never handed to other nodes.
 bool IsPrivate(const config::NodeConfig& config, const std::string& domain);

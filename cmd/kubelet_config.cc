@@ -55,11 +55,13 @@ Result<KubeletConfig> ParseNode(const YAML::Node& root) {
     const YAML::Node merge = root["mergeDefaultEvictionSettings"];
     if (!merge || !merge.as<bool>()) {
       // What is not named is off as soon as one is.
-      config.images_available = config.node_available = config.inodes_free = {0, {}};
+      config.images_available = config.node_available = {0, {}};
+      config.inodes_free = config.images_inodes_free = {0, {}};
     }
     TRY_STATUS(Take(hard, "imagefs.available", config.images_available));
     TRY_STATUS(Take(hard, "nodefs.available", config.node_available));
     TRY_STATUS(Take(hard, "nodefs.inodesFree", config.inodes_free));
+    TRY_STATUS(Take(hard, "imagefs.inodesFree", config.images_inodes_free));
   }
   if (const YAML::Node high = root["imageGCHighThresholdPercent"]; high && !high.IsNull()) {
     config.gc_high_percent = high.as<double>();

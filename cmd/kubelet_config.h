@@ -26,10 +26,11 @@ struct KubeletThreshold {
 };
 
 struct KubeletConfig {
-  KubeletThreshold images_available{15, {}};  // evictionHard imagefs.available
-  KubeletThreshold node_available{10, {}};    // evictionHard nodefs.available
-  KubeletThreshold inodes_free{5, {}};        // evictionHard nodefs.inodesFree
-  double gc_high_percent = 85;                // used; from there on it deletes images. 100 = never
+  KubeletThreshold images_available{15, {}};   // evictionHard imagefs.available
+  KubeletThreshold node_available{10, {}};     // evictionHard nodefs.available
+  KubeletThreshold inodes_free{5, {}};         // evictionHard nodefs.inodesFree
+  KubeletThreshold images_inodes_free{5, {}};  // evictionHard imagefs.inodesFree
+  double gc_high_percent = 85;                 // used; from there on it deletes images. 100 = never
 
   // kInvalidArgument: what cannot be read, and where.
   static Result<KubeletConfig> Parse(const std::string& yaml);

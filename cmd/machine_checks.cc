@@ -97,6 +97,7 @@ void CheckSpace(const MachineOptions& options, Findings& findings) {
   state.total_inodes = info.f_files;
   state.free_inodes = info.f_favail;
   state.min_free_bytes = options.config.store.min_free.Of(state.total_bytes);
+  state.min_free_inodes = options.config.store.min_free_inodes.Of(state.total_inodes);
   state.kubelet = Kubelet(options.prefix, findings);
   struct stat own {};
   struct stat kubelet {};

@@ -61,10 +61,10 @@ Status NodeBase::OpenParts() {
                    oci::Registry::Options{.host = [this](const std::string& domain) {
                      return HostOf(*live.Get(), domain);
                    }});
-  collector.emplace(
-      store::Collector::Options{.store = *store, .limits = [this](uint64_t file_system_bytes) {
-                                  return LimitsOf(live.Get()->store, file_system_bytes);
-                                }});
+  collector.emplace(store::Collector::Options{.store = *store,
+                                              .limits = [this](const store::FileSystemSize& size) {
+                                                return LimitsOf(live.Get()->store, size);
+                                              }});
   private_blobs.emplace(store->kv());
   cluster = TRY(ClusterSide::Open({.config = config,
                                    .store = *store,

@@ -100,6 +100,17 @@ void AddStoreReadings(store::Store& store, std::vector<Reading>& out) {
 }
 
 void AddSpaceReadings(const store::Store& store, std::vector<Reading>& out) {
+  const auto inodes = store::RealDisk().CountInodes(store.root());
+  if (inodes.ok() && inodes->total > 0) {
+    out.push_back({.name = "hearth_filesystem_free_inodes",
+                   .help = "Free inodes of the file system that holds the store.",
+                   .labels = {},
+                   .value = static_cast<double>(inodes->free)});
+    out.push_back({.name = "hearth_filesystem_inodes",
+                   .help = "Inodes that the file system which holds the store can have at all.",
+                   .labels = {},
+                   .value = static_cast<double>(inodes->total)});
+  }
   std::error_code error;
   const auto space = std::filesystem::space(store.root(), error);
   if (error) return;

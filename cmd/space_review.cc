@@ -32,6 +32,20 @@ uint64_t EvictsBelow(const SpaceState& state) {
   return bytes;
 }
 
+// Free inodes below which it evicts pods; 0 = never.
+uint64_t EvictsBelowInodes(const SpaceState& state) {
+  if (!state.kubelet) return 0;
+  uint64_t inodes = state.kubelet->images_inodes_free.Of(state.total_inodes);
+  if (state.shared_with_kubelet) {
+    inodes = std::max(inodes, state.kubelet->inodes_free.Of(state.total_inodes));
+  }
+  return inodes;
+}
+
+std::string Inodes(uint64_t inodes, uint64_t total) {
+  return std::to_string(inodes) + " (" + Percent(inodes, total) + ")";
+}
+
 // Free space from which on it deletes images; 0 = never.
 uint64_t DeletesBelow(const SpaceState& state) {
   const double free_percent = 100 - state.kubelet->gc_high_percent;
@@ -68,22 +82,34 @@ void ReviewFree(const SpaceState& state, Findings& findings) {
 void ReviewInodes(const SpaceState& state, Findings& findings) {
   if (state.total_inodes == 0) return;
   const std::string check = "inodes";
-  const std::string found = std::to_string(state.free_inodes) + " (" +
-                            Percent(state.free_inodes, state.total_inodes) + ") free for " +
-                            state.path;
+  const std::string found =
+      Inodes(state.free_inodes, state.total_inodes) + " free for " + state.path;
   const std::string advice = "delete small files, or move root to a file system with more inodes";
-  const uint64_t evicts = state.kubelet && state.shared_with_kubelet
-                              ? state.kubelet->inodes_free.Of(state.total_inodes)
-                              : 0;
+  const uint64_t evicts = EvictsBelowInodes(state);
   if (state.free_inodes < evicts) {
     return findings.Fail(check, found,
-                         "kubelet evicts pods below " + state.kubelet->inodes_free.Text(), advice);
+                         "kubelet evicts pods below " + Inodes(evicts, state.total_inodes), advice);
   }
   if (state.free_inodes * 100 < state.total_inodes * kNoInodesPercent) {
     return findings.Fail(check, found, "layers of many files cannot be unpacked", advice);
   }
+  if (state.free_inodes < state.min_free_inodes) {
+    return findings.Warn(check, found,
+                         "that is less than [store] min_free_inodes, " +
+                             Inodes(state.min_free_inodes, state.total_inodes) +
+                             ": preheated layers give way until there are more",
+                         advice);
+  }
   if (state.free_inodes * 100 < state.total_inodes * kFewInodesPercent) {
     return findings.Warn(check, found, "layers of many files will soon not unpack", advice);
+  }
+  if (evicts > 0 && state.min_free_inodes <= evicts) {
+    return findings.Warn(
+        check,
+        found + "; [store] min_free_inodes is " + Inodes(state.min_free_inodes, state.total_inodes),
+        "kubelet evicts pods below " + Inodes(evicts, state.total_inodes) +
+            ", before Hearth gives up what it can fetch again",
+        "set [store] min_free_inodes above " + Percent(evicts, state.total_inodes));
   }
   findings.Ok(check, found);
 }

@@ -21,6 +21,7 @@ struct SpaceState {
   uint64_t total_inodes = 0;  // 0 = the file system has no limit
   uint64_t free_inodes = 0;
   uint64_t min_free_bytes = 0;           // [store] min_free; 0 = off
+  uint64_t min_free_inodes = 0;          // likewise
   std::optional<KubeletConfig> kubelet;  // absent = there is none on this machine
   bool shared_with_kubelet = false;      // its own directory is on the same file system
 };

@@ -14,6 +14,7 @@ SpaceState Disk(uint64_t free_percent) {
   state.total_inodes = 1000;
   state.free_inodes = 500;
   state.min_free_bytes = state.total_bytes / 5;
+  state.min_free_inodes = 100;
   return state;
 }
 
@@ -76,12 +77,33 @@ TEST(SpaceReviewTest, InodesRunOutToo) {
   SpaceState state = Disk(50);
   EXPECT_EQ(Of(state, "inodes"), "ok");
   state.free_inodes = 90;
+  EXPECT_EQ(Of(state, "inodes"),
+            "warn: that is less than [store] min_free_inodes, 100 (10%): preheated layers give way "
+            "until there are more");
+  state.min_free_inodes = 0;
   EXPECT_EQ(Of(state, "inodes"), "warn: layers of many files will soon not unpack");
+  state.min_free_inodes = 100;
   state.free_inodes = 40;
   EXPECT_EQ(Of(state, "inodes"), "fail: layers of many files cannot be unpacked");
   state.kubelet = KubeletConfig{};
   state.shared_with_kubelet = true;
-  EXPECT_EQ(Of(state, "inodes"), "fail: kubelet evicts pods below 5%");
+  EXPECT_EQ(Of(state, "inodes"), "fail: kubelet evicts pods below 50 (5%)");
+  state.shared_with_kubelet = false;
+  EXPECT_EQ(Of(state, "inodes"), "fail: kubelet evicts pods below 50 (5%)") << "imagefs";
+  state.kubelet->images_inodes_free = {0, {}};
+  EXPECT_EQ(Of(state, "inodes"), "fail: layers of many files cannot be unpacked");
+  state.free_inodes = 150;
+  state.min_free_inodes = 200;
+  EXPECT_EQ(Of(state, "inodes"),
+            "warn: that is less than [store] min_free_inodes, 200 (20%): preheated layers give way "
+            "until there are more");
+  state.kubelet->images_inodes_free = {5, {}};
+  state.min_free_inodes = 50;
+  EXPECT_EQ(Of(state, "inodes"),
+            "warn: kubelet evicts pods below 50 (5%), before Hearth gives up what it can fetch "
+            "again");
+  state.min_free_inodes = 100;
+  EXPECT_EQ(Of(state, "inodes"), "ok");
   state.total_inodes = 0;  // as btrfs
   EXPECT_EQ(Of(state, "inodes"), "none");
 }

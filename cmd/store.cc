@@ -83,6 +83,9 @@ std::string CollectedLine(const json& done, bool dry_run) {
   if (done.value("missing_bytes", 0.0) > 0) {
     line += "; " + Size(done, "missing_bytes") + " are still missing to store.min_free";
   }
+  if (const auto inodes = done.value("missing_inodes", uint64_t{0}); inodes > 0) {
+    line += "; " + std::to_string(inodes) + " inodes are still missing to store.min_free_inodes";
+  }
   if (done.value("over_quota_bytes", 0.0) > 0) {
     line += "; still " + Size(done, "over_quota_bytes") + " over store.quota";
   }
@@ -187,8 +190,10 @@ int RunStoreCollect(const Common& common, bool dry_run) {
   } else if (!common.quiet) {
     std::cout << CollectedLine(done, dry_run) << "\n";
   }
-  return done.value("missing_bytes", 0.0) + done.value("over_quota_bytes", 0.0) > 0 ? kPartlyDone
-                                                                                    : kDone;
+  for (const char* key : {"missing_bytes", "missing_inodes", "over_quota_bytes"}) {
+    if (done.value(key, 0.0) > 0) return kPartlyDone;
+  }
+  return kDone;
 }
 
 namespace {

@@ -144,6 +144,17 @@ void ReadSpace(TomlSection& section, std::string_view key, SpaceAmount& out) {
   });
 }
 
+void ReadInodes(TomlSection& section, std::string_view key, SpaceAmount& out) {
+  section.Scalar(key, [&out](const std::string& text) -> Status {
+    const bool share = text.ends_with('%');
+    if (!share && text.find_first_not_of("0123456789") != std::string::npos) {
+      return InvalidArgument("must be a share (\"10%\") or a number of inodes");
+    }
+    out = TRY(SpaceAmount::Parse(text));
+    return OkStatus();
+  });
+}
+
 void ReadLimits(TomlSection section, LimitsConfig& out) {
   section.Bytes("upload", out.upload);
   section.Integer("uploads", out.uploads, 1, kMaxUploads);
@@ -237,6 +248,7 @@ Result<NodeConfig> ParseNodeConfig(std::string_view text, const std::string& nam
   TomlSection store = root.Table("store");
   ReadSpace(store, "quota", config.store.quota);
   ReadSpace(store, "min_free", config.store.min_free);
+  ReadInodes(store, "min_free_inodes", config.store.min_free_inodes);
   ReadLimits(root.Table("limits"), config.limits);
   TomlSection registries = root.Table("registry");
   for (auto& [host, section] : registries.Named()) {

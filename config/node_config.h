@@ -74,7 +74,8 @@ struct ManagerLinkConfig {
 
 struct StoreConfig {
   SpaceAmount quota = SpaceAmount::Percent(80);
-  SpaceAmount min_free = SpaceAmount::Percent(20);  // 0 = off
+  SpaceAmount min_free = SpaceAmount::Percent(20);         // 0 = off
+  SpaceAmount min_free_inodes = SpaceAmount::Percent(10);  // likewise; where there is a limit
   friend bool operator==(const StoreConfig&, const StoreConfig&) = default;
 };
 

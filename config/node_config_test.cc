@@ -32,37 +32,14 @@ TEST(NodeConfig, DocumentedFileHoldsTheDefaults) {
 
 TEST(NodeConfig, DocumentedFileNamesEveryKey) {
   const std::string text = *ReadFile("node.toml", 1 << 20);
-  for (const char* key : {"root",
-                          "run",
-                          "memory_limit",
-                          "name",
-                          "egress_allow",
-                          "labels",
-                          "address",
-                          "namespace",
-                          "prepare_wait",
-                          "listen",
-                          "serve_stale_tags",
-                          "auth_cache",
-                          "default_filter",
-                          "offline",
-                          "data_listen",
-                          "control_listen",
-                          "advertise",
-                          "addresses",
-                          "cluster",
-                          "join_token_file",
-                          "quota",
-                          "min_free",
-                          "upload",
-                          "uploads",
-                          "download",
-                          "origin",
-                          "# plain_http",
-                          "# ca_file",
-                          "# endpoints",
-                          "# docker_config",
-                          "# shared",
+  for (const char* key : {"root",           "run",         "memory_limit",     "name",
+                          "egress_allow",   "labels",      "address",          "namespace",
+                          "prepare_wait",   "listen",      "serve_stale_tags", "auth_cache",
+                          "default_filter", "offline",     "data_listen",      "control_listen",
+                          "advertise",      "addresses",   "cluster",          "join_token_file",
+                          "quota",          "min_free",    "min_free_inodes",  "upload",
+                          "uploads",        "download",    "origin",           "# plain_http",
+                          "# ca_file",      "# endpoints", "# docker_config",  "# shared",
                           "# private"}) {
     EXPECT_THAT(text, HasSubstr("\n" + std::string(key) + " = ")) << key;
   }
@@ -116,8 +93,9 @@ TEST(NodeConfig, UnknownKeyNamesFileLineAndNearestKey) {
             "node.toml:2: mirror.listn: unknown key (did you mean \"listen\"?)");
   EXPECT_EQ(ErrorOf("[mirrors]\nlisten = \"127.0.0.1:1\""),
             "node.toml:1: mirrors: unknown key (did you mean \"mirror\"?)");
-  EXPECT_EQ(ErrorOf("[store]\ncolour = 1"),
-            "node.toml:2: store.colour: unknown key (known here: min_free, quota)");
+  EXPECT_EQ(
+      ErrorOf("[store]\ncolour = 1"),
+      "node.toml:2: store.colour: unknown key (known here: min_free, min_free_inodes, quota)");
   EXPECT_EQ(ErrorOf("[registry.\"a:1\"]\nplainhttp = true"),
             "node.toml:2: registry.\"a:1\".plainhttp: unknown key "
             "(did you mean \"plain_http\"?)");
@@ -215,6 +193,16 @@ TEST(NodeConfig, MissingFileSaysWhich) {
   ASSERT_FALSE(config.ok());
   EXPECT_THAT(config.status().message(), HasSubstr("/nonexistent/node.toml"));
   EXPECT_THAT(config.status().message(), HasSubstr("--config"));
+}
+
+TEST(NodeConfig, InodesAreAShareOrANumber) {
+  EXPECT_EQ(Parse("[store]\nmin_free_inodes = \"25%\"")->store.min_free_inodes.Of(1000), 250u);
+  EXPECT_EQ(Parse("[store]\nmin_free_inodes = \"5000\"")->store.min_free_inodes.Of(9), 5000u);
+  EXPECT_EQ(Parse("[store]\nmin_free_inodes = \"0\"")->store.min_free_inodes.Of(1000), 0u);
+  for (const char* bad : {"1MiB", "x", "101%", "-1"}) {
+    const auto config = Parse("[store]\nmin_free_inodes = \"" + std::string(bad) + "\"");
+    EXPECT_THAT(config.status().message(), HasSubstr("min_free_inodes")) << bad;
+  }
 }
 
 TEST(SpaceAmount, ParsesPercentAndBytes) {

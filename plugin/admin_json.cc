@@ -248,7 +248,9 @@ std::string CollectedEvent(const store::Collected& done, bool dry_run) {
                {"blobs", done.blobs},
                {"layers", done.layers},
                {"freed_bytes", done.freed_bytes},
+               {"freed_inodes", done.freed_inodes},
                {"missing_bytes", done.after.free_bytes},
+               {"missing_inodes", done.after.inodes},
                {"over_quota_bytes", done.after.quota_bytes}});
 }
 

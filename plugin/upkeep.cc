@@ -101,9 +101,10 @@ void Upkeep::Collect() {
   const bool had_left = !nothing_left_;
   nothing_left_ = done->after.any();
   if (nothing_left_ && had_left) {
-    LOG_WARNING(
-        "space is short, and nothing is left to evict",
-        {{"missing_bytes", done->after.free_bytes}, {"over_quota_bytes", done->after.quota_bytes}});
+    LOG_WARNING("space is short, and nothing is left to evict",
+                {{"missing_bytes", done->after.free_bytes},
+                 {"missing_inodes", done->after.inodes},
+                 {"over_quota_bytes", done->after.quota_bytes}});
   }
 }
 

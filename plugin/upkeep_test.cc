@@ -11,10 +11,10 @@ namespace {
 
 TEST(UpkeepTest, SweepsAgainAndAgainAlsoAfterOneFailed) {
   ScratchStore scratch;
-  store::Collector collector({.store = scratch.store(), .limits = [](uint64_t /*total*/) {
-                                return store::SpaceLimits{.quota_bytes = UINT64_MAX,
-                                                          .min_free_bytes = 0};
-                              }});
+  store::Collector collector(
+      {.store = scratch.store(), .limits = [](const store::FileSystemSize& /*size*/) {
+         return store::SpaceLimits{.quota_bytes = UINT64_MAX, .min_free_bytes = 0};
+       }});
   std::promise<void> twice;
   int failing = 0;
   int sweeps = 0;

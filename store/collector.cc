@@ -27,6 +27,10 @@ CounterFamily g_evicted_bytes("hearth_evicted_bytes_total",
 
 uint64_t Missing(uint64_t wanted, uint64_t have) { return wanted > have ? wanted - have : 0; }
 
+uint64_t MissingInodes(const SpaceLimits& limits, const Disk::Inodes& inodes) {
+  return inodes.total == 0 ? 0 : Missing(limits.min_free_inodes, inodes.free);
+}
+
 Keep KeepOf(bool preheated, WallTime pinned_until, WallTime now) {
   if (pinned_until > now) return Keep::kPinned;
   // A pin that ended says how long the preheat was to be kept.
@@ -68,12 +72,14 @@ std::vector<Victim> ChooseVictims(const std::vector<Victim>& candidates,
   }
   // Of what was used at about the same time, as the parts of one image are, the largest goes first:
   // a manifest is worth more than its bytes.
-  using Order = std::tuple<Keep, int64_t, uint64_t, size_t>;
+  using Order = std::tuple<Keep, bool, int64_t, uint64_t, size_t>;
   std::set<Order> ready;
+  bool inodes_alone = !shortage.bytes();
   const auto add = [&](size_t place) {
     const Victim& one = candidates[place];
-    ready.emplace(one.keep, one.last_used.time_since_epoch() / kUseGranularity, ~one.size_bytes,
-                  place);
+    ready.emplace(one.keep, inodes_alone && one.kind != VictimKind::kLayer,
+                  one.last_used.time_since_epoch() / kUseGranularity,
+                  ~(inodes_alone ? one.inodes : one.size_bytes), place);
   };
   for (size_t i = 0; i < candidates.size(); ++i) {
     const Victim& one = candidates[i];
@@ -81,11 +87,17 @@ std::vector<Victim> ChooseVictims(const std::vector<Victim>& candidates,
   }
   std::vector<Victim> chosen;
   while (!ready.empty() && shortage.any()) {
-    const Victim& one = candidates[std::get<3>(*ready.begin())];
+    if (!inodes_alone && !shortage.bytes()) {
+      inodes_alone = true;
+      const std::set<Order> left = std::exchange(ready, {});
+      for (const Order& order : left) add(std::get<4>(order));
+    }
+    const Victim& one = candidates[std::get<4>(*ready.begin())];
     ready.erase(ready.begin());
-    if (one.keep == Keep::kPinned && shortage.free_bytes == 0) break;
+    if (one.keep == Keep::kPinned && shortage.free_bytes == 0 && shortage.inodes == 0) break;
     shortage.free_bytes = Missing(shortage.free_bytes, one.size_bytes);
     shortage.quota_bytes = Missing(shortage.quota_bytes, one.size_bytes);
+    shortage.inodes = Missing(shortage.inodes, one.inodes);
     chosen.push_back(one);
     if (!one.parent_chain || --layers_above[*one.parent_chain] > 0) continue;
     if (const auto below = layers.find(*one.parent_chain); below != layers.end()) {
@@ -127,6 +139,7 @@ Result<Collected> Collector::CollectHeld(uint64_t room_bytes, bool dry_run,
       }
       ++(victim.kind == VictimKind::kLayer ? done.layers : done.blobs);
       done.freed_bytes += victim.size_bytes;
+      done.freed_inodes += victim.inodes;
       if (visit) visit(victim);
       if (!dry_run && (done.blobs + done.layers) % kVictimsPerTurn == 0) {
         options_.pause(kVictimsPause, stop);
@@ -135,6 +148,7 @@ Result<Collected> Collector::CollectHeld(uint64_t room_bytes, bool dry_run,
     if (dry_run) {
       done.after.free_bytes = Missing(done.after.free_bytes, done.freed_bytes);
       done.after.quota_bytes = Missing(done.after.quota_bytes, done.freed_bytes);
+      done.after.inodes = Missing(done.after.inodes, done.freed_inodes);
       break;
     }
     if (done.blobs + done.layers == count_before) break;
@@ -145,7 +159,9 @@ Result<Collected> Collector::CollectHeld(uint64_t room_bytes, bool dry_run,
     LOG_INFO("space freed", {{"blobs", done.blobs},
                              {"layers", done.layers},
                              {"bytes", done.freed_bytes},
+                             {"inodes", done.freed_inodes},
                              {"missing_bytes", done.after.free_bytes},
+                             {"missing_inodes", done.after.inodes},
                              {"over_quota_bytes", done.after.quota_bytes}});
   }
   return done;
@@ -162,6 +178,13 @@ Status Collector::MakeRoom(uint64_t size_bytes, std::stop_token stop) {
         " less than store.min_free, and nothing is left to evict (free space there, or lower the "
         "key)");
   }
+  if (done.after.inodes > 0) {
+    return ResourceExhausted(
+        needed + "the file system of " + options_.store.root().string() + " has " +
+        std::to_string(done.after.inodes) +
+        " inodes less free than store.min_free_inodes, and nothing is left to evict (delete small "
+        "files there, or lower the key)");
+  }
   if (done.after.quota_bytes > 0) {
     return ResourceExhausted(needed + "the store would be " +
                              FormatByteSize(done.after.quota_bytes) +
@@ -173,16 +196,20 @@ Status Collector::MakeRoom(uint64_t size_bytes, std::stop_token stop) {
 
 Result<bool> Collector::IsShort() const {
   const auto& root = options_.store.root();
-  const uint64_t total = TRY(options_.disk.TotalBytes(root));
-  return TRY(options_.disk.FreeBytes(root)) < options_.limits(total).min_free_bytes;
+  const Disk::Inodes inodes = TRY(options_.disk.CountInodes(root));
+  const SpaceLimits limits = options_.limits({TRY(options_.disk.TotalBytes(root)), inodes.total});
+  return TRY(options_.disk.FreeBytes(root)) < limits.min_free_bytes ||
+         MissingInodes(limits, inodes) > 0;
 }
 
 Result<Shortage> Collector::Measure(uint64_t room_bytes) const {
   const auto& root = options_.store.root();
   const uint64_t total = TRY(options_.disk.TotalBytes(root));
   const uint64_t free = TRY(options_.disk.FreeBytes(root));
-  const SpaceLimits limits = options_.limits(total);
+  const Disk::Inodes inodes = TRY(options_.disk.CountInodes(root));
+  const SpaceLimits limits = options_.limits({total, inodes.total});
   Shortage shortage;
+  shortage.inodes = MissingInodes(limits, inodes);
   shortage.free_bytes = Missing(limits.min_free_bytes + room_bytes, free);
   if (limits.min_free_bytes == 0) shortage.free_bytes = Missing(room_bytes, free);
   // Counting what is ours walks the index; it cannot be more than all that is used.
@@ -230,7 +257,7 @@ Result<std::vector<Victim>> Collector::Choose(const Shortage& shortage) const {
     if (layer.parent_chain) ++layers_above[*layer.parent_chain];
     if (!layer.durable) needed_blobs.insert(layer.blob);
     if (aliased.contains(layer.chain) || UsedSince(layer.last_used, since, now)) return true;
-    candidates.push_back({VictimKind::kLayer, layer.chain, layer.disk_bytes,
+    candidates.push_back({VictimKind::kLayer, layer.chain, layer.disk_bytes, layer.inodes,
                           KeepOf(layer.preheated, layer.pinned_until, now), layer.last_used,
                           layer.parent_chain});
     return true;
@@ -242,6 +269,7 @@ Result<std::vector<Victim>> Collector::Choose(const Shortage& shortage) const {
     candidates.push_back({VictimKind::kBlob,
                           blob.digest,
                           blob.size_bytes,
+                          1,
                           KeepOf(blob.preheated, blob.pinned_until, now),
                           blob.last_used,
                           {}});
@@ -252,6 +280,7 @@ Result<std::vector<Victim>> Collector::Choose(const Shortage& shortage) const {
     candidates.push_back({VictimKind::kPartial,
                           partial.digest,
                           partial.present_bytes,
+                          1,
                           Keep::kCached,
                           partial.last_written,
                           {}});

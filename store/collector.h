@@ -24,9 +24,15 @@
 
 namespace hearth::store {
 
+struct FileSystemSize {
+  uint64_t bytes = 0;
+  uint64_t inodes = 0;  // 0 = no limit
+};
+
 struct SpaceLimits {
-  uint64_t quota_bytes = 0;     // of the store's own blobs, layers and ingests
-  uint64_t min_free_bytes = 0;  // of the file system; 0 = whatever others leave
+  uint64_t quota_bytes = 0;      // of the store's own blobs, layers and ingests
+  uint64_t min_free_bytes = 0;   // of the file system; 0 = whatever others leave
+  uint64_t min_free_inodes = 0;  // likewise
 };
 
 enum class VictimKind : uint8_t { kBlob, kPartial, kLayer };
@@ -41,6 +47,7 @@ struct Victim {
   VictimKind kind = VictimKind::kBlob;
   Digest id;  // a blob's digest, a layer's chain ID
   uint64_t size_bytes = 0;
+  uint64_t inodes = 1;
   Keep keep = Keep::kCached;
   WallTime last_used;
   std::optional<Digest> parent_chain;  // of a layer
@@ -49,7 +56,9 @@ struct Victim {
 struct Shortage {
   uint64_t free_bytes = 0;   // missing to min_free
   uint64_t quota_bytes = 0;  // more than the quota
-  bool any() const { return free_bytes > 0 || quota_bytes > 0; }
+  uint64_t inodes = 0;       // missing to min_free_inodes
+  bool bytes() const { return free_bytes > 0 || quota_bytes > 0; }
+  bool any() const { return bytes() || inodes > 0; }
 };
 
 struct Collected {
@@ -58,10 +67,12 @@ struct Collected {
   size_t blobs = 0;  // partial ones too
   size_t layers = 0;
   uint64_t freed_bytes = 0;  // as the records counted them
+  uint64_t freed_inodes = 0;
 };
 
 // The victims that make up for `shortage`, in order. `layers_above` counts the layers that lie on
-// each; those with any go only after all of these.
+// each; those with any go only after all of these. Where inodes alone are missing, layers go before
+// blobs of the same Keep: a blob is one file, however large.
 std::vector<Victim> ChooseVictims(const std::vector<Victim>& candidates,
                                   std::unordered_map<Digest, size_t> layers_above,
                                   Shortage shortage);
@@ -74,8 +85,7 @@ class Collector {
  public:
   struct Options {
     Store& store;
-    // Of a file system with so many bytes; asked at each run.
-    std::function<SpaceLimits(uint64_t file_system_bytes)> limits;
+    std::function<SpaceLimits(const FileSystemSize&)> limits;  // asked at each run
     std::chrono::nanoseconds young = std::chrono::minutes(1);  // used so lately: not taken
     const Clock& clock = RealClock();
     Disk& disk = RealDisk();
@@ -90,7 +100,7 @@ class Collector {
   // The same, so that `size_bytes` more fit in. kResourceExhausted, with the figures and the keys
   // to change, when they do not.
   Status MakeRoom(uint64_t size_bytes, std::stop_token stop);
-  // Whether the file system has less than min_free now. Cheap.
+  // Whether the file system has less than min_free or min_free_inodes now. Cheap.
   Result<bool> IsShort() const;
 
  private:

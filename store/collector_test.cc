@@ -28,12 +28,12 @@ struct Picture {
   std::map<Digest, std::string> names;
 
   void Blob(const std::string& name, uint64_t size, Keep keep, minutes used) {
-    candidates.push_back({VictimKind::kBlob, Id(name), size, keep, At(used), {}});
+    candidates.push_back({VictimKind::kBlob, Id(name), size, 1, keep, At(used), {}});
     names[Id(name)] = name;
   }
   void Layer(const std::string& name, const std::string& below, uint64_t size, minutes used,
              Keep keep = Keep::kCached) {
-    candidates.push_back({VictimKind::kLayer, Id(name), size, keep, At(used), {}});
+    candidates.push_back({VictimKind::kLayer, Id(name), size, size, keep, At(used), {}});
     names[Id(name)] = name;
     if (below.empty()) return;
     candidates.back().parent_chain = Id(below);
@@ -97,6 +97,28 @@ TEST(ChooseVictimsTest, ALayerUnderOneThatIsNoCandidateStays) {
   EXPECT_EQ(picture.Chosen({.free_bytes = 5}), "");
 }
 
+TEST(ChooseVictimsTest, ForInodesAloneLayersGoFirst) {
+  Picture picture;
+  picture.Blob("old blob", 1000, Keep::kCached, minutes(1));
+  picture.Blob("pinned", 1000, Keep::kPinned, minutes(1));
+  picture.Layer("small", "", 10, minutes(1000));  // as many inodes as bytes
+  picture.Layer("large", "", 500, minutes(1001));
+  picture.Layer("preheat", "", 500, minutes(2), Keep::kPreheated);
+  EXPECT_EQ(picture.Chosen({.inodes = 400}), "large");
+  EXPECT_EQ(picture.Chosen({.inodes = 505}), "large small");
+  EXPECT_EQ(picture.Chosen({.inodes = 511}), "large small old blob");
+  EXPECT_EQ(picture.Chosen({.inodes = 512}), "large small old blob preheat");
+  EXPECT_EQ(picture.Chosen({.inodes = 9999}), "large small old blob preheat pinned");
+}
+
+TEST(ChooseVictimsTest, BytesAndThenInodes) {
+  Picture picture;
+  picture.Blob("blob", 1000, Keep::kCached, minutes(1));
+  picture.Blob("next blob", 1000, Keep::kCached, minutes(20));
+  picture.Layer("layer", "", 100, minutes(1000));
+  EXPECT_EQ(picture.Chosen({.free_bytes = 900, .inodes = 50}), "blob layer");
+}
+
 // --- the store ---
 
 // A file system of `total` bytes that holds what the store's records say, and `others`.
@@ -114,7 +136,17 @@ class SmallDisk final : public Disk {
     return used > total ? 0 : total - used;
   }
 
+  // 1,000 inodes, of which the store's layers have what their records say.
+  Result<Inodes> CountInodes(const std::filesystem::path& /*path*/) override {
+    uint64_t used = other_inodes;
+    TRY_STATUS(store->snapshots().ListLayers(
+        [&](const LayerInfo& info) { return (used += info.inodes) > 0; }));
+    return Inodes{.free = used > total_inodes ? 0 : total_inodes - used, .total = total_inodes};
+  }
+
   Store* store = nullptr;
+  uint64_t total_inodes = 1'000;
+  uint64_t other_inodes = 0;
   uint64_t total = 1'000;
   uint64_t others = 0;
 };
@@ -173,10 +205,15 @@ class CollectorTest : public testing::Test {
   SmallDisk disk_;
   ThreadPool pool_{{.name = "cpu", .threads = 2}};
   std::unique_ptr<Store> store_ = OpenStore();
+  FileSystemSize size_;
   SpaceLimits limits_{.quota_bytes = 1'000, .min_free_bytes = 300};
   std::vector<Digest> visited_;
   Collector collector_{{.store = *store_,
-                        .limits = [this](uint64_t /*total*/) { return limits_; },
+                        .limits =
+                            [this](const FileSystemSize& size) {
+                              size_ = size;
+                              return limits_;
+                            },
                         .clock = clock_,
                         .disk = disk_}};
 };
@@ -344,6 +381,29 @@ TEST_F(CollectorTest, ShortIsWhatMinFreeSays) {
   EXPECT_TRUE(*collector_.IsShort());
   limits_.min_free_bytes = 0;
   EXPECT_FALSE(*collector_.IsShort());
+}
+
+TEST_F(CollectorTest, InodesAreKeptFreeToo) {
+  limits_ = {.quota_bytes = 1'000, .min_free_bytes = 0, .min_free_inodes = 100};
+  const Digest blob = Blob("blob", 100);
+  const LayerInfo layer = Layer("layer", {}, blob);
+  Age();
+  disk_.other_inodes = 850;
+  EXPECT_FALSE(*collector_.IsShort());
+  disk_.other_inodes = 901 - layer.inodes;
+  EXPECT_TRUE(*collector_.IsShort());
+  EXPECT_EQ(size_.inodes, 1'000u);
+  Collect();
+  EXPECT_FALSE(store_->snapshots().FindLayer(layer.chain).ok());
+  EXPECT_TRUE(Has(blob)) << "one file of many bytes";
+  EXPECT_FALSE(*collector_.IsShort());
+  disk_.other_inodes = 950;
+  const Status full = collector_.MakeRoom(1, {});
+  EXPECT_EQ(full.code(), StatusCode::kResourceExhausted);
+  EXPECT_THAT(full.message(), HasSubstr("store.min_free_inodes"));
+  disk_.total_inodes = 0;  // as btrfs: there is nothing to run out of
+  EXPECT_FALSE(*collector_.IsShort());
+  EXPECT_TRUE(collector_.MakeRoom(1, {}).ok());
 }
 
 }  // namespace

@@ -82,6 +82,12 @@ Result<uint64_t> Disk::TotalBytes(const std::filesystem::path& path) {
   return static_cast<uint64_t>(info.f_blocks) * info.f_frsize;
 }
 
+Result<Disk::Inodes> Disk::CountInodes(const std::filesystem::path& path) {
+  struct statvfs info {};
+  if (::statvfs(path.c_str(), &info) < 0) return ErrnoStatus(errno, "statvfs " + path.string());
+  return Inodes{.free = info.f_favail, .total = info.f_files};
+}
+
 Disk& RealDisk() {
   static Disk disk;
   return disk;

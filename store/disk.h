@@ -36,6 +36,13 @@ class Disk {
   // What an unprivileged program could still write there.
   virtual Result<uint64_t> FreeBytes(const std::filesystem::path& path);
   virtual Result<uint64_t> TotalBytes(const std::filesystem::path& path);
+  // Files that an unprivileged program could still make there, and how many there can be at all;
+  // total 0 = the file system has no such limit (btrfs, for one).
+  struct Inodes {
+    uint64_t free = 0;
+    uint64_t total = 0;
+  };
+  virtual Result<Inodes> CountInodes(const std::filesystem::path& path);
 };
 
 // The machine's; lives as long as the process.

@@ -112,7 +112,7 @@ class FaultLoopTest : public testing::Test {
   Collector MakeCollector() {
     return Collector({.store = *store_,
                       .limits =
-                          [](uint64_t /*total*/) {
+                          [](const FileSystemSize& /*size*/) {
                             return SpaceLimits{.quota_bytes = 1 << 30, .min_free_bytes = 1 << 20};
                           },
                       .clock = clock_,

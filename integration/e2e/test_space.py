@@ -2,6 +2,7 @@
 
 import os
 import signal
+import urllib.request
 
 from integration.testbed import Image
 from integration.testbed.image import base_layer, filler_layer
@@ -36,7 +37,7 @@ def test_unused_preheats_make_way_and_what_is_pinned_or_used_stays(bed, registry
     def limit(quota, min_free):
         text = node.config.read_text()
         line = next(line for line in text.splitlines() if line.startswith("store = "))
-        node.config.write_text(text.replace(line, f'store = {{quota = "{quota}", min_free = "{min_free}"}}'))
+        node.config.write_text(text.replace(line, f'store = {{quota = "{quota}", min_free = "{min_free}", min_free_inodes = "0"}}'))
         reloads = log.read_text().count("config reloaded")
         node.process.signal(signal.SIGHUP)
         wait_for(lambda: log.read_text().count("config reloaded") > reloads, 20, "the reload")
@@ -73,6 +74,33 @@ def test_unused_preheats_make_way_and_what_is_pinned_or_used_stays(bed, registry
     for path in origin.files:
         node.command("preheat", origin.url(path))
     assert node.verify()[0] == 0
+
+
+def test_inodes_run_out_before_bytes(bed, registry, ref):
+    """Somebody's many empty files: a preheat fails before it takes the rest, and doctor, gc and metrics say so."""
+    disk = bed.ext4(64 * MIB)
+    (disk.path / "node").mkdir()
+    limits = {"store.min_free_inodes": '"40%"'}
+    node = bed.node(registry, folder=disk.path / "node", settings=limits)
+    others = disk.path / "others"
+    others.mkdir()
+    stat = os.statvfs(disk.path)
+    for number in range(stat.f_favail - stat.f_files // 3):
+        (others / str(number)).touch()
+    refused = node.command("preheat", ref, "--depth", "layers", check=False)
+    assert refused.returncode == 1 and "store.min_free_inodes" in refused.stderr, refused.stderr
+    gc = node.command("store", "gc", check=False)
+    assert gc.returncode == 4 and "inodes are still missing" in gc.stdout, gc.stdout
+    doctor = node.json("doctor", "--set", 'store.min_free_inodes="40%"', check=False)
+    (finding,) = [f for f in doctor["findings"] if f["check"] == "inodes"]
+    assert finding["state"] == "warn" and "min_free_inodes" in finding["why"], finding
+    metrics = urllib.request.urlopen(f"http://{node.status}/metrics", timeout=10).read().decode()
+    (free,) = [line.split()[1] for line in metrics.splitlines() if line.startswith("hearth_filesystem_free_inodes ")]
+    assert abs(float(free) - os.statvfs(disk.path).f_favail) < 100
+    for file in others.iterdir():
+        file.unlink()
+    node.preheat(ref, depth="layers")
+    assert warm(node, ref)
 
 
 def test_gc_of_a_store_that_lacks_nothing_takes_nothing(bed, registry, ref):
