@@ -162,13 +162,15 @@ void AddTaskId(CLI::App& app, const Shared& common, Run& run) {
   auto args = std::make_shared<TaskIdArgs>();
   CLI::App* sub = Add(app, "task-id", "what Dragonfly's job API calls a URL, under each scheme",
                       "hearth task-id https://example.com/f --tag T --piece-length 4MiB", common);
-  sub->add_option("URL", args->urls, "URLs of files or blobs")->required();
-  sub->add_option("--scheme", args->scheme, "v1, v2.1 … v2.5: print that ID only");
+  sub->add_option("URL", args->urls, "of files or blobs; or what the scheme names")->required();
+  sub->add_option("--scheme", args->scheme, "v1 … v2.5, content, persistent, persistent-cache");
   sub->add_option("--digest", args->digest, "as the request has it (v1 to v2.1.55)");
   sub->add_option("--tag", args->tag, "as the request has it");
   sub->add_option("--application", args->application, "as the request has it");
   sub->add_option("--revision", args->revision, "of a model hub (v2.4, v2.5)");
   sub->add_option("--range", args->range, "as 0-1023 (v1)");
+  sub->add_option("--region", args->region, "of the object store (persistent)");
+  sub->add_option("--endpoint", args->endpoint, "of the object store (persistent)");
   sub->add_option_function<std::string>(
          "--piece-length",
          [args](const std::string& text) {

@@ -78,6 +78,8 @@ struct TaskIdArgs {
   std::string application;
   std::string revision;
   std::string range;
+  std::string region;    // of scheme persistent
+  std::string endpoint;  // likewise
   std::optional<uint64_t> piece_length;
   std::optional<std::string> filter;  // "a&b"; absent = the default list
 };

@@ -33,10 +33,26 @@ oci::TaskIdInput InputOf(const TaskIdArgs& args, const std::string& url) {
   return input;
 }
 
+// Of what is no URL; none under the schemes that take one.
+std::optional<std::string> IdOfNoUrl(const TaskIdArgs& args, const std::string& text) {
+  if (args.scheme == "content") return oci::TaskIdOfContent(text);
+  if (args.scheme == "persistent") {
+    return oci::PersistentTaskId(text, args.region, args.endpoint);
+  }
+  if (args.scheme == "persistent-cache") {
+    return oci::PersistentCacheTaskId(text, InputOf(args, ""));
+  }
+  return std::nullopt;
+}
+
 // {"url": …, "tasks": [{"scheme", "task_id", "hashed_url"}], "blob_task_id": of a blob's URL}
 Result<json> Compute(const TaskIdArgs& args, const std::string& url) {
   const oci::TaskIdInput input = InputOf(args, url);
   json tasks = json::array();
+  if (const auto id = IdOfNoUrl(args, url)) {
+    tasks.push_back({{"scheme", args.scheme}, {"task_id", *id}, {"hashed_url", url}});
+    return json{{"url", url}, {"tasks", std::move(tasks)}, {"blob_task_id", nullptr}};
+  }
   for (const oci::TaskIdScheme scheme : TRY(SchemesOf(args))) {
     const std::string name(oci::TaskIdSchemeName(scheme));
     const std::string hashed = TRY(oci::TaskUrl(scheme, input).Annotate("scheme " + name));

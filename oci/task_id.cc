@@ -89,6 +89,20 @@ Result<std::string> TaskId(TaskIdScheme scheme, const TaskIdInput& input) {
 
 std::string TaskIdOfContent(std::string_view content) { return Digest::Of(content).hex(); }
 
+std::string PersistentTaskId(std::string_view key, std::string_view region,
+                             std::string_view endpoint) {
+  std::string hashed(key);
+  hashed += region;
+  hashed += endpoint;
+  return Digest::Of(hashed + "PERSISTENT").hex();
+}
+
+std::string PersistentCacheTaskId(std::string_view bytes, const TaskIdInput& input) {
+  std::string hashed = std::string(bytes) + input.tag + input.application;
+  if (input.piece_length) hashed += std::to_string(*input.piece_length);
+  return Digest::Of(hashed + "PERSISTENT_CACHE").hex();
+}
+
 Result<std::string> TaskIdOfBlobUrl(std::string_view url) {
   const Status no_blob = InvalidArgument("URL \"" + std::string(url.substr(0, 200)) +
                                          "\" names no blob (expected …/v2/NAME/blobs/sha256:HEX)");

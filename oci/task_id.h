@@ -44,6 +44,11 @@ Result<std::string> TaskUrl(TaskIdScheme scheme, const TaskIdInput& input);
 Result<std::string> TaskId(TaskIdScheme scheme, const TaskIdInput& input);
 // Where a request carries content_for_calculating_task_id: the sha256 of that text.
 std::string TaskIdOfContent(std::string_view content);
+// Of an object in an object store that Dragonfly keeps.
+std::string PersistentTaskId(std::string_view key, std::string_view region,
+                             std::string_view endpoint);
+// Of bytes that a client put into Dragonfly's cache; tag, application and piece length of `input`.
+std::string PersistentCacheTaskId(std::string_view bytes, const TaskIdInput& input);
 // Where blob-digest IDs are on: the encoded part of the digest in ".../v2/NAME/blobs/ALG:HEX".
 // kInvalidArgument for any other URL.
 Result<std::string> TaskIdOfBlobUrl(std::string_view url);

@@ -78,6 +78,14 @@ Result<FileExplanation> ExplainFile(FileCache& files, store::Store& store, const
   out.asked.task_id = TRY(name.TaskId());
   out.asked.url = TRY(name.ShownUrl());
   out.asked.filter = name.filter;
+  if (const auto blob = DigestOfBlobUrl(name.url); blob && !out.asked.complete) {
+    if (const auto info = store.blobs().Info(*blob); info.ok()) {
+      out.asked.task_id = blob->hex();
+      out.asked.digest = *blob;
+      out.asked.size_bytes = out.asked.present_bytes = info->size_bytes;
+      out.asked.complete = true;
+    }
+  }
   out.warm = out.asked.complete;
   for (const FileIndex::Entry& entry : TRY(files.index().AtAddress(name))) {
     const bool same = FileIndex::Means(name, entry.task);

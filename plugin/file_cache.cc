@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "oci/task_id.h"
 #include "plugin/file_check.h"
 #include "plugin/file_download.h"
 
@@ -23,6 +24,14 @@ FileOffer Passed(const FileIndex::Entry& entry) {
 }
 
 }  // namespace
+
+std::optional<Digest> DigestOfBlobUrl(const std::string& url) {
+  const auto hex = oci::TaskIdOfBlobUrl(url);
+  if (!hex.ok()) return std::nullopt;
+  const auto digest = Digest::Parse("sha256:" + *hex);
+  if (!digest.ok() || url.find("/blobs/sha256:") == std::string::npos) return std::nullopt;
+  return *digest;
+}
 
 bool IsFileIngest(std::string_view ref) {
   constexpr size_t kTaskIdDigits = 64;
@@ -101,6 +110,10 @@ Result<FileOffer> FileCache::Offer(const FileRequest& request, const std::string
   const FileName name = options_.rules.Name(request.url, request.labels);
   FileRequest origin = request;
   origin.url = name.url;
+  if (const auto blob = FindBlob(name.url)) {
+    FileOffer offer = TRY(OfferStored(origin, method, *blob, stop));
+    if (offer.kind != FileOffer::Kind::kPass) return offer;
+  }
   while (true) {
     const FileIndex::Entry entry = TRY(index_.Find(name));
     if (entry.task.digest && options_.blobs.Info(*entry.task.digest).ok()) {
@@ -118,16 +131,33 @@ Result<FileOffer> FileCache::Offer(const FileRequest& request, const std::string
   }
 }
 
+std::optional<FileIndex::Entry> FileCache::FindBlob(const std::string& url) const {
+  const auto digest = DigestOfBlobUrl(url);
+  if (!digest) return std::nullopt;
+  const auto info = options_.blobs.Info(*digest);
+  if (!info.ok()) return std::nullopt;
+  FileIndex::Entry entry;
+  entry.task_id = digest->hex();
+  entry.task.url = WithoutSecrets(url);
+  entry.task.digest = entry.task.complete.digest = *digest;
+  entry.task.complete.size_bytes = info->size_bytes;
+  entry.task.complete.headers.Add("Content-Type", "application/octet-stream");
+  return entry;
+}
+
 Result<FileOffer> FileCache::OfferStored(const FileRequest& request, const std::string& method,
                                          const FileIndex::Entry& entry, std::stop_token stop) {
   FileOffer offer = Passed(entry);
+  const bool is_blob = DigestOfBlobUrl(request.url) == entry.task.digest;
   auto check = FileCheck::Ask({.client = options_.client,
                                .max_redirects = options_.max_redirects,
-                               .stall_timeout = options_.stall_timeout},
+                               .stall_timeout = options_.stall_timeout,
+                               .named_by_digest = is_blob},
                               method, request.url, request.headers, entry.task.complete, stop);
   const bool gone = check.ok() ? check->refusal && check->refusal->status >= 500
                                : OriginGone(check.status().code());
-  if (gone && !stop.stop_requested() && options_.allow_offline) {
+  // Who may have a registry's blob the mirror remembers, and nobody here.
+  if (gone && !stop.stop_requested() && options_.allow_offline && !is_blob) {
     LOG_WARNING("origin cannot be asked, the stored file is given out", {{"url", entry.task.url}});
     offer.unchecked = true;
   } else if (!check.ok()) {

@@ -85,6 +85,9 @@ inline constexpr std::string_view kFileIngestPrefix = "file/";  // then the task
 // know, must not see those.
 bool IsFileIngest(std::string_view ref);
 
+// "http://host/v2/NAME/blobs/sha256:…?ns=…": a registry's blob, which is known by its digest.
+std::optional<Digest> DigestOfBlobUrl(const std::string& url);
+
 class FileCache {
  public:
   struct Options {
@@ -145,6 +148,8 @@ class FileCache {
   // The download of this task that runs, or a new one that the caller must run.
   std::shared_ptr<GrowingFile> Join(const std::string& task_id, bool* is_new);
   void Leave(const std::string& task_id, const std::shared_ptr<GrowingFile>& file);
+  // Of the registry blob that the URL names by its digest, where it is here.
+  std::optional<FileIndex::Entry> FindBlob(const std::string& url) const;
   Result<FileOffer> OfferStored(const FileRequest& request, const std::string& method,
                                 const FileIndex::Entry& entry, std::stop_token stop);
   // Of the download that Join() gave.

@@ -278,6 +278,49 @@ TEST_F(FileCacheTest, OriginDownGivesTheStoredFileUnchecked) {
   EXPECT_EQ(Get(url + "/other").status().code(), StatusCode::kUnavailable);
 }
 
+TEST_F(FileCacheTest, ARegistrysBlobIsKnownByItsDigestWhateverItsUrl) {
+  const Digest digest = Digest::Of(content_);
+  auto grown = store_->blobs().Grow(digest, content_.size());
+  ASSERT_TRUE(grown.ok() && grown->blob->Write(0, content_).ok());
+  ASSERT_TRUE(grown->blob->WaitComplete({}).ok());
+  int status = 206;
+  size_t size = content_.size();
+  Serve([&](const Request& /*request*/, int /*count*/) {
+    Reply reply;
+    reply.status = status;
+    reply.body = "f";
+    reply.headers["ETag"] = "\"of this registry's own\"";
+    reply.headers["Content-Range"] = "bytes 0-0/" + std::to_string(size);
+    return reply;
+  });
+  const std::string url = server_->url() + "/v2/lab/app/blobs/" + digest.ToString();
+  for (const char* query : {"", "?ns=docker.io", "?ns=other&Expires=5"}) {
+    const auto offer = files_.Offer({.url = url + query, .headers = {}, .expected = {}}, "GET", 0,
+                                    /*only_stored=*/true, {});
+    ASSERT_TRUE(offer.ok()) << offer.status();
+    EXPECT_EQ(offer->kind, FileOffer::Kind::kStored) << query;
+    EXPECT_EQ(offer->task_id, digest.hex());
+  }
+  size = 1;
+  const auto impostor =
+      files_.Offer({.url = url, .headers = {}, .expected = {}}, "GET", 0, true, {});
+  ASSERT_TRUE(impostor.ok());
+  EXPECT_EQ(impostor->kind, FileOffer::Kind::kPass) << "it has something else under that name";
+  status = 401;
+  const FileRequest request{.url = url, .headers = {}, .expected = {}};
+  auto offer = files_.Offer(request, "GET", 0, true, {});
+  ASSERT_TRUE(offer.ok()) << offer.status();
+  EXPECT_EQ(offer->kind, FileOffer::Kind::kRefused) << "the registry says who may have it";
+  status = 503;
+  offer = files_.Offer(request, "GET", 0, true, {});
+  EXPECT_TRUE(!offer.ok() || offer->kind != FileOffer::Kind::kStored) << "nobody granted it";
+  const std::string other = server_->url() + "/v2/lab/app/blobs/" + Digest::Of("x").ToString();
+  status = 206;
+  offer = files_.Offer({.url = other, .headers = {}, .expected = {}}, "GET", 0, true, {});
+  ASSERT_TRUE(offer.ok());
+  EXPECT_EQ(offer->kind, FileOffer::Kind::kPass);
+}
+
 TEST_F(FileCacheTest, CutBodyIsResumedWithTheVersionItBeganWith) {
   Serve([this](const Request& request, int count) {
     Reply reply = Serving(content_, "\"1\"")(request, count);

@@ -7,6 +7,14 @@
 
 namespace hearth::plugin {
 
+namespace {
+
+bool SameSize(const FileVersion& a, const FileVersion& b) {
+  return !a.size_bytes || !b.size_bytes || *a.size_bytes == *b.size_bytes;
+}
+
+}  // namespace
+
 net::HttpHeaders WithoutConditions(net::HttpHeaders headers) {
   for (const char* name : {"Range", "If-Range", "If-Match", "If-None-Match", "If-Modified-Since",
                            "If-Unmodified-Since", "Accept-Encoding"}) {
@@ -55,7 +63,8 @@ Result<FileCheck> FileCheck::Ask(const Options& options, const std::string& meth
     check.verdict = FileVersion::OfEmpty(head).Matches(known) ? Verdict::kSame : Verdict::kChanged;
   } else if (head.status == 200 || head.status == 206) {
     const auto version = FileVersion::Of(head, 0);
-    const bool same = version.ok() && version->Matches(known);
+    const bool same = version.ok() && (options.named_by_digest ? SameSize(*version, known)
+                                                               : version->Matches(known));
     check.verdict = same ? Verdict::kSame : Verdict::kChanged;
   } else {
     check.refusal = ReadRefusal(*stream);

@@ -28,6 +28,7 @@ struct FileCheck {
     net::HttpClient& client;
     int max_redirects = 10;
     std::chrono::milliseconds stall_timeout{10'000};
+    bool named_by_digest = false;  // the URL says which bytes: only their number is compared
   };
   // `method` is GET or HEAD: a signature may hold for one of them only. Conditions and ranges in
   // `headers` are replaced. Errors: the origin could not be asked (those of HttpClient).

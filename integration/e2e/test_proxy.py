@@ -10,6 +10,7 @@ import time
 import pytest
 
 from integration.testbed.process import run
+from integration.testbed.registry import PASSWORD, USER
 
 FILE = os.urandom(3 << 20)
 
@@ -109,6 +110,42 @@ def test_default_filter_decides_whether_ns_makes_another_file(bed, origin, filte
     origin.clear()
     assert below_file(node, url)[2] == FILE
     assert (origin.sent("/f")[0] <= 1) == hits
+
+
+@pytest.mark.parametrize("filters", ["Expires&Signature&ns", "Expires&Signature"])
+def test_a_registrys_blob_hits_under_either_filter(bed, registry, ref, image, filters):
+    """It is known by its digest: by the proxy, the mirror and explain alike, whatever the URL says beside it."""
+    node = bed.node(registry, settings={"proxy.default_filter": json.dumps(filters)})
+    node.preheat(ref, depth="blobs")
+    blob = max(image.layers, key=lambda layer: len(layer.data))
+    url = f"{registry.url}/v2/test/small/blobs/{blob.digest}?ns=docker.io"
+    explained = node.command("explain", url, check=False)
+    assert explained.returncode == 0, explained.stdout + explained.stderr
+    registry.reset()
+    status, headers, body = proxied(node, url)
+    assert (status, body) == (200, blob.data)
+    assert headers["x-dragonfly-task-id"] == blob.digest.split(":")[1]
+    assert proxied(node, url, "-r", "5-9")[2] == blob.data[5:10]
+    assert registry.blob_bytes() <= 2
+    registry.reset()
+    status, _, body = curl(f"http://{node.mirror}/v2/test/small/blobs/{blob.digest}?ns={registry.address}")
+    assert (status, body) == (200, blob.data) and registry.blob_bytes() == 0
+
+
+def test_a_private_registrys_blob_is_not_given_to_strangers(bed, image):
+    registry = bed.registry(auth="basic")
+    ref = image.push(registry, "test/small:v1", bed.folder / "private")
+    credential = {f'registry."{registry.address}".docker_config': json.dumps(str(registry.docker_config()))}
+    node = bed.node(registry, settings=credential)
+    node.preheat(ref, depth="blobs")
+    url = f"{registry.url}/v2/test/small/blobs/{image.layers[0].digest}"
+    status, _, body = proxied(node, url)
+    assert status == 401 and body != image.layers[0].data
+    registry.reset()
+    assert proxied(node, url, "-u", f"{USER}:{PASSWORD}")[2] == image.layers[0].data
+    assert registry.blob_bytes() <= 1
+    registry.process.kill9()
+    assert proxied(node, url)[0] in (502, 503, 504), "nobody says who may have it"
 
 
 def test_without_a_rule_it_is_passed_through(bed):
