@@ -65,7 +65,7 @@ FAULTS = {
     "trickling": Fault({"rate": 20}, ("slow",)),  # never silent; 30 s until it is too slow
 }
 # Quick ones, and those for the night.
-FAULT_NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "trickling" else name for name in FAULTS]
+FAULT_NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in ("trickling", "redirect loop") else name for name in FAULTS]
 
 
 @pytest.mark.parametrize("name", FAULT_NAMES)
@@ -109,8 +109,9 @@ def test_cut_off_transfer_is_resumed_not_repeated(bed, front, image):
 @pytest.mark.parametrize("mirror", [False, True], ids=["plain", "mirror"])
 @pytest.mark.parametrize(
     "name",
-    ["403", "404", "500", "wrong byte", "cut off", "stalled", "redirect loop", "gzip encoded",
-     *[pytest.param(name, marks=pytest.mark.slow) for name in ("short", "too long", "silent", "401", "429")]],
+    ["403", "404", "500", "wrong byte", "cut off", "stalled",
+     *[pytest.param(name, marks=pytest.mark.slow)
+       for name in ("redirect loop", "gzip encoded", "short", "too long", "silent", "401", "429")]],
 )  # fmt: skip
 def test_containerd_pulls_when_only_hearth_is_refused(bed, front, image, name, mirror):
     """The origin misbehaves towards Hearth's own requests only: the pull falls back and succeeds."""
@@ -129,7 +130,11 @@ def test_containerd_pulls_when_only_hearth_is_refused(bed, front, image, name, m
 
 
 @on_each_version
-@pytest.mark.parametrize("name", ["redirect loop", "gzip encoded", "stalled", "cut off", "short", "too long"])
+@pytest.mark.parametrize(
+    "name",
+    ["redirect loop", "gzip encoded",
+     *[pytest.param(name, marks=pytest.mark.slow) for name in ("stalled", "cut off", "short", "too long")]],
+)  # fmt: skip
 def test_behind_the_mirror_alone_it_pulls_when_only_hearth_is_refused(bed, front, image, name):
     """containerd's own store and snapshotter: the mirror's trouble sends it to the registry, with no byte wrong."""
     node, stock = bed.node(front), bed.containerd()

@@ -8,7 +8,7 @@ from integration.testbed.image import base_layer, filler_layer
 from integration.testbed.process import run
 
 VERSIONS = [pytest.param("1.6", marks=pytest.mark.slow), pytest.param("1.7", marks=pytest.mark.slow), "2.1"]
-CLIENTS = ["ctr", "nerdctl", "cri"]
+CLIENTS = [pytest.param("ctr", marks=pytest.mark.slow), pytest.param("nerdctl", marks=pytest.mark.slow), "cri"]
 OCI, DOCKER = "application/vnd.oci.image.layer", "application/vnd.docker.image.rootfs"
 # Of a layer whose bytes are a gzip'd tar.
 TYPES = [

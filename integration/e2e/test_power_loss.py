@@ -78,7 +78,7 @@ class Powered:
         assert self.machine.sh("hearth store verify", check=False).returncode == 0
 
 
-@pytest.mark.parametrize("order", [NODE_FIRST, CONTAINERD_FIRST])
+@pytest.mark.parametrize("order", [NODE_FIRST, pytest.param(CONTAINERD_FIRST, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("version", [*OLD_VERSIONS, "2.1"])
 def test_an_image_pulled_moments_before_runs_from_own_blobs(bed, image, version, order):
     powered = Powered(bed, version, image)
@@ -96,6 +96,7 @@ def test_a_layer_whose_blob_went_too_is_fetched_again(bed, image):
     assert fetched and all(lost in request.path for request in fetched)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_is_named_and_comes_with_the_registry(bed, image):
     powered = Powered(bed, "2.1", image)
     registry = powered.stock.registry

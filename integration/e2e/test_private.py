@@ -166,7 +166,7 @@ def exact_pull(machine, client, ref, user, version):
     return shlex.join(str(word) for word in argv)
 
 
-@pytest.mark.parametrize("client", ["preheat", "ctr", "cri"])
+@pytest.mark.parametrize("client", ["preheat", *[pytest.param(c, marks=pytest.mark.slow) for c in ("ctr", "cri")]])
 def test_token_that_expires_in_a_layer_is_no_pulls_end(bed, image, client):
     """The connection ends inside a layer, and the token that asked for it is good for nothing any more."""
     registry = bed.registry(auth="bearer")
