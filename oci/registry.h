@@ -51,6 +51,12 @@ struct Access {
   // come from the endpoints, as the node: whoever names a header here has seen the registry accept
   // it for that blob.
   Secret<std::string> authorization = {};
+  // A caller's own login: it answers the registry's challenges in place of the node's credential,
+  // and goes to no endpoint.
+  Credential credential = {};
+  // Whether the caller reaches the registry without TLS, where the node's settings do not say.
+  std::optional<bool> plain_http = std::nullopt;
+  friend bool operator==(const Access&, const Access&) = default;
 };
 
 struct ManifestAnswer {

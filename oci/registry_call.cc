@@ -143,11 +143,12 @@ Outcome RegistryCall::Failure(const Route& route, const net::HttpResponse& answe
 }
 
 Result<Route> RegistryCall::OriginRoute(const RegistryHost& host) const {
-  const bool plain = host.plain_http.value_or(IsLoopbackHost(access_.registry));
+  const bool plain =
+      host.plain_http.value_or(access_.plain_http.value_or(IsLoopbackHost(access_.registry)));
   Route route;
   route.auth.host = RegistryApiHost(access_.registry);
   route.auth.scope = "repository:" + access_.repository + ":pull";
-  route.auth.credential = host.credential;
+  route.auth.credential = access_.credential.empty() ? host.credential : access_.credential;
   route.auth.ca_file = host.ca_file;
   route.auth.plain_http = plain;
   route.shared = host.shared;

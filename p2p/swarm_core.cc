@@ -19,18 +19,10 @@ constexpr size_t kMaxOriginsPerBlob = 16;
 // Configs and the like go ahead of layers: somebody always waits for them.
 constexpr uint64_t kSmallBlobBytes = 1024 * 1024;
 
-bool SameAccess(const oci::Access& a, const oci::Access& b) {
-  return a.registry == b.registry && a.repository == b.repository &&
-         a.authorization == b.authorization;
-}
-
 void AddOrigins(std::vector<oci::Access>& to, std::vector<oci::Access>&& more) {
   for (oci::Access& access : more) {
     if (to.size() >= kMaxOriginsPerBlob) return;
-    const bool known = std::any_of(to.begin(), to.end(), [&access](const oci::Access& other) {
-      return SameAccess(access, other);
-    });
-    if (!known) to.push_back(std::move(access));
+    if (std::find(to.begin(), to.end(), access) == to.end()) to.push_back(std::move(access));
   }
 }
 

@@ -168,6 +168,7 @@ std::string FileProgressEvent(const FileProgress& now,
 Admin::Admin(Options options)
     : options_(std::move(options)),
       unpreheater_(options_.store, options_.resolver),
+      file_preheater_({options_.store, options_.collector, options_.files}),
       holders_(options_.store, options_.containerd),
       preheats_({.name = "preheat", .threads = options_.parallel_preheats, .queue_limit = 1024}),
       workers_({.name = "admin", .threads = kWorkers, .queue_limit = 1024}) {}
@@ -240,29 +241,14 @@ void Admin::Preheat(const net::ServerRequest& request, const net::HttpServer::Re
 
 void Admin::PreheatFile(const PreheatRequest& request, EventStream& events, std::stop_token stop) {
   const auto started = std::chrono::steady_clock::now();
-  const auto tell = [&](const FileProgress& now) {
-    PreheatProgress progress;
-    progress.bytes_done = now.present_bytes;
-    progress.bytes_total = std::max(now.total_bytes.value_or(0), now.present_bytes);
-    events.Write(ProgressEvent(request.reference, progress, 0, SecondsSince(started)), true);
-  };
-  const auto preheat = [&]() -> Result<PreheatResult> {
-    FileRequest file;
-    file.url = request.reference;
-    file.make_room = [&](uint64_t size_bytes) {
-      return options_.collector.MakeRoom(size_bytes, stop);
-    };
-    const auto got = TRY(options_.files.Get(file, tell, stop));
-    std::optional<WallTime> until;
-    if (request.pin) until = RealClock().WallNow() + *request.pin;
-    TRY_STATUS(options_.store.blobs().Preheat(got.digest, until));
-    return PreheatResult{.digest = got.digest,
-                         .depth = Depth::kBlobs,
-                         .already_warm = got.received_bytes == 0,
-                         .bytes_fetched = got.received_bytes,
-                         .bytes_total = got.size_bytes};
-  };
-  const auto result = preheat();
+  FileRequest file;
+  file.url = request.reference;
+  const auto result = file_preheater_.Run(
+      std::move(file), request.pin,
+      [&](const PreheatProgress& now) {
+        events.Write(ProgressEvent(request.reference, now, 0, SecondsSince(started)), true);
+      },
+      stop);
   if (result.ok()) {
     events.Write(DoneEvent(request.reference, *result, SecondsSince(started)));
   } else {

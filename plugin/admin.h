@@ -21,6 +21,7 @@
 #include "plugin/handback.h"
 #include "plugin/holders.h"
 #include "plugin/preheat.h"
+#include "plugin/preheat_file.h"
 #include "plugin/repair.h"
 #include "plugin/sole_run.h"
 #include "plugin/takeover.h"
@@ -82,6 +83,7 @@ class Admin {
 
   const Options options_;
   Unpreheater unpreheater_;
+  FilePreheater file_preheater_;
   const Holders holders_;
   std::stop_source stop_;
   ThreadPool preheats_;

@@ -81,38 +81,6 @@ Result<std::string> FileName::Address() const {
   return normal.ToString();
 }
 
-std::string WithoutUserInfo(std::string url) {
-  const size_t scheme = url.find("://");
-  if (scheme == std::string::npos) return url;
-  const size_t begin = scheme + 3;
-  const size_t end = std::min(url.find_first_of("/?#", begin), url.size());
-  const size_t at = url.substr(0, end).rfind('@');
-  if (at == std::string::npos || at < begin) return url;
-  return url.erase(begin, at + 1 - begin);
-}
-
-std::string WithoutSecrets(std::string_view url) {
-  const std::string shown = WithoutUserInfo(std::string(WithoutFragment(url)));
-  const auto& secrets = oci::DefaultFilteredQueryParams();
-  std::string out(std::string_view(shown).substr(0, shown.find('?')));
-  char separator = '?';
-  for (const auto& [name, value] : oci::ParseGoQuery(QueryOf(shown))) {
-    const bool secret =
-        name != "ns" && std::find(secrets.begin(), secrets.end(), name) != secrets.end();
-    out += separator;
-    out += name;
-    out += '=';
-    out.append(secret ? std::string_view("***") : std::string_view(value));
-    separator = '&';
-  }
-  return out;
-}
-
-bool IsFileUrl(std::string_view url) {
-  const std::string begin = AsciiLower(url.substr(0, 8));
-  return begin.starts_with("http://") || begin == "https://";
-}
-
 std::vector<std::string> DifferingParameters(std::string_view ours, std::string_view theirs,
                                              const std::vector<std::string>& filter) {
   const auto left = Parameters(ours, filter);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "oci/shown_url.h"
 
 namespace hearth::plugin {
 
@@ -33,12 +34,9 @@ struct FileName {
   Result<std::string> Address() const;
 };
 
-// "https://user:password@host/f" → "https://host/f"
-std::string WithoutUserInfo(std::string url);
-// URL without userinfo, and with the values of the default list's parameters as ***; for messages.
-std::string WithoutSecrets(std::string_view url);
-// Scheme is http or https, in any case.
-bool IsFileUrl(std::string_view url);
+using oci::IsFileUrl;
+using oci::WithoutSecrets;
+using oci::WithoutUserInfo;
 
 // The parameters by which `theirs` and `ours` differ, each once, in order: those whose values are
 // not the same after `filter` left out what it names.

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "oci/media_type.h"
+#include "plugin/blob_check.h"
 #include "plugin/document.h"
 
 namespace hearth::plugin {
@@ -37,6 +38,7 @@ Status ImageResolver::Keep(const Digest& digest, const std::string& bytes, std::
 
 Result<ImageResolver::Document> ImageResolver::Load(const oci::Access& origin, const Digest& digest,
                                                     std::stop_token stop) {
+  TRY_STATUS(DropIfDamaged(blobs_, digest, stop).status());
   Document document;
   if (auto bytes = Read(digest, oci::kMaxManifestBytes); bytes.ok()) {
     document.bytes = std::move(*bytes);
@@ -54,10 +56,14 @@ Result<ImageResolver::Document> ImageResolver::Load(const oci::Access& origin, c
 
 Result<ResolvedImage> ImageResolver::Resolve(const std::string& reference,
                                              const std::vector<oci::Platform>& platforms,
-                                             std::stop_token stop) {
+                                             std::stop_token stop, const ImageLogin& login) {
   ResolvedImage image;
   image.reference = TRY(oci::Reference::Parse(reference));
-  image.origin = {image.reference.domain, image.reference.path, {}};
+  image.origin = {.registry = image.reference.domain,
+                  .repository = image.reference.path,
+                  .authorization = login.authorization,
+                  .credential = login.credential,
+                  .plain_http = login.plain_http};
   Digest digest;
   if (image.reference.digest) {
     digest = *image.reference.digest;

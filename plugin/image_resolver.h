@@ -28,9 +28,16 @@ struct ResolvedManifest {
   std::string bytes;
 };
 
+// As whom, and how, the registry is asked in place of the node's own settings.
+struct ImageLogin {
+  Secret<std::string> authorization;  // a header as it is
+  oci::Credential credential;
+  std::optional<bool> plain_http;
+};
+
 struct ResolvedImage {
   oci::Reference reference;
-  oci::Access origin;      // with the node's own credentials
+  oci::Access origin;      // with the login
   oci::Descriptor target;  // what the name stands for: an index or a manifest
   std::string target_bytes;
   std::vector<ResolvedManifest> manifests;  // one per platform asked for, in that order
@@ -42,10 +49,11 @@ class ImageResolver {
   ImageResolver(oci::Registry& registry, store::BlobStore& blobs, TagObserver* observer = nullptr)
       : registry_(registry), blobs_(blobs), observer_(observer) {}
 
-  // `platforms` empty = this machine's. kNotFound: no such image or platform (says which there
-  // are); other errors as Registry.
+  // `platforms` empty = this machine's; `login` {} = the node's own. kNotFound: no such image or
+  // platform (says which there are); other errors as Registry.
   Result<ResolvedImage> Resolve(const std::string& reference,
-                                const std::vector<oci::Platform>& platforms, std::stop_token stop);
+                                const std::vector<oci::Platform>& platforms, std::stop_token stop,
+                                const ImageLogin& login = {});
 
   // Puts a small document into the store. Errors as BlobStore::Grow.
   Status Keep(const Digest& digest, const std::string& bytes, std::stop_token stop);

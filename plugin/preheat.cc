@@ -1,11 +1,13 @@
 #include "plugin/preheat.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "base/log.h"
 #include "base/units.h"
 #include "oci/config.h"
+#include "plugin/blob_check.h"
 
 namespace hearth::plugin {
 
@@ -41,8 +43,10 @@ class Preheater::Work {
 
   Result<PreheatResult> Run() {
     TRY_STATUS(ChooseDepth());
-    image_ = TRY(options_.resolver.Resolve(request_.reference, request_.platforms, stop_));
+    image_ = TRY(
+        options_.resolver.Resolve(request_.reference, request_.platforms, stop_, request_.login));
     Done("resolved", image_.target.digest.ToString() + " at " + image_.origin.registry);
+    TRY_STATUS(DropDamaged());
     CountDocuments();
     TRY_STATUS(KeepDocuments());
     TRY_STATUS(FetchConfigs());
@@ -71,7 +75,8 @@ class Preheater::Work {
                          .bytes_fetched = bytes_fetched_,
                          .bytes_total = bytes_total_,
                          .peer_bytes = given.peer_bytes,
-                         .origin_bytes = given.origin_bytes};
+                         .origin_bytes = given.origin_bytes,
+                         .copies = TRY(Copies())};
   }
 
  private:
@@ -113,6 +118,19 @@ class Preheater::Work {
                           {"after", FormatDuration(options_.clock.SteadyNow() - started_)},
                           {"bytes_to_fetch", bytes_fetched_},
                           {"bytes_total", bytes_total_}});
+  }
+
+  // What was written to or removed by somebody else is fetched anew. The documents were looked at
+  // when they were resolved.
+  Status DropDamaged() {
+    for (const auto& manifest : image_.manifests) {
+      TRY_STATUS(
+          DropIfDamaged(options_.store.blobs(), manifest.manifest.config.digest, stop_).status());
+      for (const auto& layer : manifest.manifest.layers) {
+        TRY_STATUS(DropIfDamaged(options_.store.blobs(), layer.digest, stop_).status());
+      }
+    }
+    return OkStatus();
   }
 
   bool Has(const Digest& digest) const { return options_.store.blobs().Info(digest).ok(); }
@@ -277,6 +295,25 @@ class Preheater::Work {
     }
     progress.bytes_done += bytes_total_ - layer_bytes;  // the documents are here by now
     report_(progress);
+  }
+
+  // All that a pull needs, each blob once, looked at in the store now.
+  Result<std::vector<PreheatCopy>> Copies() const {
+    std::map<Digest, PreheatCopy> copies;
+    const auto add = [&](const Digest& digest, bool is_manifest) -> Status {
+      const auto info = TRY(options_.store.blobs().Info(digest));
+      copies[digest] = {digest, info.size_bytes, is_manifest};
+      return OkStatus();
+    };
+    TRY_STATUS(add(image_.target.digest, true));
+    for (const auto& image : images_) {
+      TRY_STATUS(add(image.manifest, true));
+      TRY_STATUS(add(image.config.digest, false));
+    }
+    for (const Layer& layer : layers_) TRY_STATUS(add(layer.digest, false));
+    std::vector<PreheatCopy> list;
+    for (const auto& [digest, copy] : copies) list.push_back(copy);
+    return list;
   }
 
   std::optional<WallTime> Until() const {

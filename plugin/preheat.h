@@ -38,6 +38,7 @@ struct PreheatRequest {
   bool is_default_depth = false;
   std::vector<oci::Platform> platforms;     // empty = this machine's
   std::optional<std::chrono::seconds> pin;  // kept at least so long
+  ImageLogin login = {};                    // {} = the node's own
 };
 
 struct LayerProgress {
@@ -56,6 +57,13 @@ struct PreheatProgress {
   std::vector<LayerProgress> layers;
 };
 
+// Something that a preheat made sure of.
+struct PreheatCopy {
+  Digest digest;
+  uint64_t size_bytes = 0;
+  bool is_manifest = false;  // or an index
+};
+
 struct PreheatResult {
   Digest digest;
   Depth depth = Depth::kImage;
@@ -64,6 +72,7 @@ struct PreheatResult {
   uint64_t bytes_total = 0;
   uint64_t peer_bytes = 0;  // of layers
   uint64_t origin_bytes = 0;
+  std::vector<PreheatCopy> copies = {};  // each once, all verified
 };
 
 class Preheater {

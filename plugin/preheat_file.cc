@@ -1,0 +1,33 @@
+#include "plugin/preheat_file.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace hearth::plugin {
+
+Result<PreheatResult> FilePreheater::Run(
+    FileRequest request, std::optional<std::chrono::seconds> pin,
+    const std::function<void(const PreheatProgress&)>& progress, std::stop_token stop) {
+  request.make_room = [&](uint64_t size_bytes) {
+    return options_.collector.MakeRoom(size_bytes, stop);
+  };
+  const auto tell = [&](const FileProgress& now) {
+    PreheatProgress shown;
+    shown.bytes_done = now.present_bytes;
+    shown.bytes_total = std::max(now.total_bytes.value_or(0), now.present_bytes);
+    progress(shown);
+  };
+  const auto got = TRY(options_.files.Get(request, tell, stop));
+  std::optional<WallTime> until;
+  if (pin) until = options_.clock.WallNow() + *pin;
+  TRY_STATUS(options_.store.blobs().Preheat(got.digest, until));
+  return PreheatResult{
+      .digest = got.digest,
+      .depth = Depth::kBlobs,
+      .already_warm = got.received_bytes == 0,
+      .bytes_fetched = got.received_bytes,
+      .bytes_total = got.size_bytes,
+      .copies = {{.digest = got.digest, .size_bytes = got.size_bytes, .is_manifest = false}}};
+}
+
+}  // namespace hearth::plugin
