@@ -127,6 +127,11 @@ Status ClusterSide::OpenParts() {
   return OkStatus();
 }
 
+void ClusterSide::Start(plugin::OrderBook& orders) {
+  orders_ = &orders;
+  membership_->Start();
+}
+
 void ClusterSide::Joined() {
   const Status opened = OpenStreams();
   if (!opened.ok()) {
@@ -188,6 +193,11 @@ Status ClusterSide::OpenStreams() {
           },
       .may_share = [this](const Digest& blob) { return !options_.private_blobs.Contains(blob); }});
   cluster_->Connect(tracker_.get(), neighbours_.get());
+  order_client_ = std::make_unique<plugin::OrderClient>(
+      plugin::OrderClient::Options{.addresses = config.manager.addresses,
+                                   .tls = tls,
+                                   .book = *orders_,
+                                   .program = HEARTH_VERSION});
   return OkStatus();
 }
 
@@ -197,6 +207,7 @@ void ClusterSide::Stop(std::chrono::milliseconds grace) {
     if (std::exchange(stopped_, true)) return;
   }
   if (membership_) membership_->Stop();
+  if (order_client_) order_client_->Stop();
   if (tracker_) tracker_->Stop();
   if (neighbours_) neighbours_->Stop();
   // Neighbours' streams have no end of their own to wait for.

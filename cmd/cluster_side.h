@@ -21,6 +21,8 @@
 #include "p2p/peer_server.h"
 #include "p2p/private_blobs.h"
 #include "p2p/tracker_client.h"
+#include "plugin/order_book.h"
+#include "plugin/order_client.h"
 #include "store/store.h"
 
 namespace hearth::cmd {
@@ -41,8 +43,8 @@ class ClusterSide {
   ~ClusterSide();
 
   p2p::Cluster& cluster() { return *cluster_; }
-  // Joins in the background, then opens the control port and the streams.
-  void Start() { membership_->Start(); }
+  // Joins in the background, then opens the control port and the streams. `orders` outlives this.
+  void Start(plugin::OrderBook& orders);
   // After the swarm's. Idempotent.
   void Stop(std::chrono::milliseconds grace);
 
@@ -82,6 +84,8 @@ class ClusterSide {
   std::unique_ptr<net::GrpcTlsServer> control_;
   std::unique_ptr<p2p::NeighbourClient> neighbours_;
   std::unique_ptr<p2p::TrackerClient> tracker_;
+  plugin::OrderBook* orders_ = nullptr;
+  std::unique_ptr<plugin::OrderClient> order_client_;
 };
 
 }  // namespace hearth::cmd

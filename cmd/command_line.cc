@@ -11,51 +11,13 @@
 #include "cmd/commands.h"
 #include "cmd/describe.h"
 #include "cmd/manager_commands.h"
+#include "cmd/subcommand.h"
 
 namespace hearth::cmd {
 
 namespace {
 
 constexpr const char* kVersion = HEARTH_VERSION;
-
-using Shared = std::shared_ptr<Common>;
-using Run = std::function<int()>;
-
-// A subcommand with the options that all have.
-CLI::App* Add(CLI::App& parent, const std::string& name, const std::string& what,
-              const std::string& example, const Shared& common) {
-  CLI::App* sub = parent.add_subcommand(name, what);
-  sub->footer("Example:\n  " + example);
-  sub->add_option("--config", common->config_file,
-                  "config file (default: /etc/hearth/node.toml where it exists)")
-      ->type_name("FILE");
-  sub->add_option_function<std::vector<std::string>>(
-         "--set",
-         [common](const std::vector<std::string>& sets) {
-           common->sets.insert(common->sets.end(), sets.begin(), sets.end());
-         },
-         "one key of the config, as mirror.listen=127.0.0.1:0; repeatable")
-      ->type_name("KEY=VALUE")
-      ->allow_extra_args(false);
-  sub->add_option_function<std::string>(
-         "--output", [common](const std::string& form) { common->json = form == "json"; },
-         "text, or json: one JSON document on stdout")
-      ->type_name("FORM")
-      ->check(CLI::IsMember({"text", "json"}));
-  sub->add_flag("--quiet,-q", common->quiet, "print errors only");
-  return sub;
-}
-
-// Of a command that needs no key of the config: what is typed has to be right all the same.
-Run Checked(const Shared& common, Run work) {
-  return [common, work = std::move(work)]() -> int {
-    if (!common->config_file.empty() || !common->sets.empty()) {
-      const auto config = LoadConfig(*common);
-      if (!config.ok()) return Fail("config", config.status());
-    }
-    return work();
-  };
-}
 
 // Go's duration form plus days, in whole seconds.
 std::function<void(const std::string&)> IntoSeconds(std::chrono::seconds& out) {
@@ -87,7 +49,8 @@ void AddNode(CLI::App& app, const Shared& common, Run& run) {
 
 void AddPreheat(CLI::App& app, const Shared& common, Run& run) {
   auto args = std::make_shared<PreheatArgs>();
-  CLI::App* sub = Add(app, "preheat", "make images warm on this node",
+  auto manager = std::make_shared<ManagerArgs>();
+  CLI::App* sub = Add(app, "preheat", "make images warm on this node, or on a manager's nodes",
                       "hearth preheat docker.io/library/nginx:1.27 --pin 24h", common);
   sub->add_option("REF", args->references, "image references")->required();
   sub->add_option("--depth", args->depth,
@@ -100,7 +63,14 @@ void AddPreheat(CLI::App& app, const Shared& common, Run& run) {
   sub->add_option_function<std::string>("--pin", IntoSeconds(args->pin),
                                         "keep at least so long, as 24h or 7d")
       ->type_name("DURATION");
-  sub->callback([common, args, &run] { run = [=] { return RunPreheat(*common, *args); }; });
+  AddManagerOption(*sub, manager);
+  sub->callback([common, manager, args, &run] {
+    run = [=] {
+      const bool cluster = !manager->manager.empty() || std::getenv("HEARTH_MANAGER") != nullptr;
+      if (!cluster) return RunPreheat(*common, *args);
+      return Checked(common, [=] { return RunClusterPreheat(*common, *manager, *args); })();
+    };
+  });
 }
 
 void AddExplain(CLI::App& app, const Shared& common, Run& run) {
@@ -316,88 +286,6 @@ void AddDoctor(CLI::App& app, const Shared& common, Run& run) {
   sub->callback([=, &run] { run = [=] { return RunDoctor(*common, *args); }; });
 }
 
-void AddManagerOption(CLI::App& sub, const std::shared_ptr<ManagerArgs>& manager) {
-  sub.add_option("--manager", manager->manager,
-                 "the manager's API, as https://HOST:7780 (default: HEARTH_MANAGER); the token "
-                 "comes from HEARTH_TOKEN, whom to trust from HEARTH_CA_FILE")
-      ->type_name("URL");
-}
-
-void AddManager(CLI::App& app, const Shared& common, Run& run) {
-  CLI::App* sub = Add(app, "manager", "the cluster's manager: API, certificates, tracker",
-                      "hearth manager --config /etc/hearth/manager.toml", common);
-  sub->get_option("--config")
-      ->description("config file (default: /etc/hearth/manager.toml where it exists)");
-  sub->callback([=, &run] { run = [=] { return RunManager(*common); }; });
-}
-
-void AddNodes(CLI::App& app, const Shared& common, Run& run) {
-  auto manager = std::make_shared<ManagerArgs>();
-  auto name = std::make_shared<std::string>();
-  CLI::App* nodes =
-      Add(app, "nodes", "the nodes of a manager's clusters", "hearth nodes ls", common);
-  nodes->require_subcommand(1);
-  CLI::App* list = Add(*nodes, "ls", "all nodes", "hearth nodes ls --cluster default", common);
-  AddManagerOption(*list, manager);
-  list->add_option("--cluster", *name, "of this cluster only");
-  list->callback(
-      [=, &run] { run = Checked(common, [=] { return RunNodesList(*common, *manager, *name); }); });
-  CLI::App* show = Add(*nodes, "show", "one node", "hearth nodes show n1", common);
-  AddManagerOption(*show, manager);
-  show->add_option("NAME", *name, "name or ID")->required();
-  show->callback(
-      [=, &run] { run = Checked(common, [=] { return RunNodesShow(*common, *manager, *name); }); });
-  CLI::App* forget =
-      Add(*nodes, "forget", "free a node's name for another key", "hearth nodes forget n1", common);
-  AddManagerOption(*forget, manager);
-  forget->add_option("NAME", *name, "name or ID")->required();
-  forget->callback([=, &run] {
-    run = Checked(common, [=] { return RunNodesForget(*common, *manager, *name); });
-  });
-}
-
-void AddTokens(CLI::App& app, const Shared& common, Run& run) {
-  auto manager = std::make_shared<ManagerArgs>();
-  auto args = std::make_shared<TokenArgs>();
-  auto id = std::make_shared<std::string>();
-  CLI::App* tokens =
-      Add(app, "tokens", "tokens of a manager's API, and for joining", "hearth tokens ls", common);
-  tokens->require_subcommand(1);
-  const auto add_shared = [&](CLI::App* sub) {
-    AddManagerOption(*sub, manager);
-    sub->add_flag("--join", args->join, "join tokens instead of tokens of the API");
-  };
-  CLI::App* create = Add(*tokens, "create", "make a token and print it, this once",
-                         "hearth tokens create --join --uses 10 --expires 2h > join-token", common);
-  add_shared(create);
-  create->add_option("--name", args->name, "what it is for");
-  create
-      ->add_option("--scope", args->scopes,
-                   "job, cluster, node or admin, each also with :read; repeatable")
-      ->allow_extra_args(false);
-  create
-      ->add_option("--expires", args->expires_in,
-                   "after so long, as 30d (default: never; of a join token: 24h)")
-      ->type_name("DURATION");
-  create->add_option("--cluster", args->cluster, "that a join token is for (default: default)");
-  create->add_option("--uses", args->uses, "nodes that may join with it (default: 1)");
-  create->callback([=, &run] {
-    run = Checked(common, [=] { return RunTokensCreate(*common, *manager, *args); });
-  });
-  CLI::App* list = Add(*tokens, "ls", "all tokens, without their text", "hearth tokens ls", common);
-  add_shared(list);
-  list->callback([=, &run] {
-    run = Checked(common, [=] { return RunTokensList(*common, *manager, args->join); });
-  });
-  CLI::App* revoke =
-      Add(*tokens, "revoke", "end a token at once", "hearth tokens revoke 1a2b3c4d5e6f", common);
-  add_shared(revoke);
-  revoke->add_option("ID", *id, "as `hearth tokens ls` shows it")->required();
-  revoke->callback([=, &run] {
-    run = Checked(common, [=] { return RunTokensRevoke(*common, *manager, args->join, *id); });
-  });
-}
-
 // The text, or with --output json {"text": …}.
 int PrintText(const Common& common, const std::string& text) {
   std::cout << (common.json ? nlohmann::json{{"text", text}}.dump() + "\n" : text);
@@ -466,9 +354,7 @@ CommandLine ReadCommandLine(int argc, char** argv) {
   auto common = std::make_shared<Common>();
   CommandLine line;
   AddNode(app, common, line.run);
-  AddManager(app, common, line.run);
-  AddNodes(app, common, line.run);
-  AddTokens(app, common, line.run);
+  AddManagerCommands(app, common, line.run);
   AddPreheat(app, common, line.run);
   AddExplain(app, common, line.run);
   AddGet(app, common, line.run);

@@ -27,6 +27,16 @@ int RunNodesList(const Common& common, const ManagerArgs& manager, const std::st
 int RunNodesShow(const Common& common, const ManagerArgs& manager, const std::string& name);
 int RunNodesForget(const Common& common, const ManagerArgs& manager, const std::string& name);
 
+int RunJobsList(const Common& common, const ManagerArgs& manager, const std::string& state);
+int RunJobsShow(const Common& common, const ManagerArgs& manager, const std::string& id);
+// Until it has ended: kDone, kPartlyDone where some nodes failed, kFailed.
+int RunJobsWatch(const Common& common, const ManagerArgs& manager, const std::string& id);
+// `verb` is "cancel" or "retry".
+int RunJobsChange(const Common& common, const ManagerArgs& manager, const std::string& verb,
+                  const std::string& id);
+// On the manager's nodes; watches the job.
+int RunClusterPreheat(const Common& common, const ManagerArgs& manager, const PreheatArgs& args);
+
 struct TokenArgs {
   bool join = false;
   std::string name;

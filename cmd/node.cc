@@ -13,6 +13,8 @@
 #include "cmd/node_servers.h"
 #include "cmd/notify.h"
 #include "cmd/signals.h"
+#include "plugin/order_book.h"
+#include "plugin/preheat_file.h"
 
 namespace hearth::cmd {
 
@@ -63,13 +65,33 @@ void WaitForStop(const Common& common, const Signals& signals, const Notifier& n
   }
 }
 
+// Of the manager's orders, which run as an operator's preheats do.
+plugin::OrderBook::Options OrderOptions(NodeBase& base, ImageSide& images,
+                                        plugin::FilePreheater& files) {
+  return {.preheat_image =
+              [&images](const plugin::PreheatRequest& request, const auto& progress,
+                        std::stop_token stop) {
+                return images.preheater.Run(request, progress, std::move(stop));
+              },
+          .preheat_file =
+              [&files](const plugin::FileRequest& request, auto pin, const auto& progress,
+                       std::stop_token stop) {
+                return files.Run(request, pin, progress, std::move(stop));
+              },
+          .timers = base.timers,
+          .default_depth =
+              images.containerd.registrar ? plugin::Depth::kImage : plugin::Depth::kLayers};
+}
+
 // Nobody new, then whoever waits, then the work, each with nothing left that could call it; the
 // same where the start failed half-way.
-void Stop(NodeBase& base, ImageSide& images, FileSide& files, NodeServers& servers) {
+void Stop(NodeBase& base, ImageSide& images, FileSide& files, NodeServers& servers,
+          plugin::OrderBook& orders) {
   base.swarm->Stop();
   if (images.containerd.client) images.containerd.client->Stop();
   images.mender.Stop();
   servers.StopWork();
+  orders.Stop();
   files.files.Stop();
   images.builder.Stop();
   servers.Stop(kGrace);
@@ -92,6 +114,8 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
                       TRY(net::HttpClient::Create({.max_connections = kProbeConnections,
                                                    .receive_buffer_bytes = kProbeBytes,
                                                    .check_address = nullptr})));
+  plugin::FilePreheater file_preheater({*base->store, *base->collector, files->files});
+  plugin::OrderBook orders(OrderOptions(*base, images, file_preheater));
   // Nothing is committed or removed before the servers run.
   base->upkeep.emplace(
       plugin::Upkeep::Options{.store = *base->store,
@@ -104,12 +128,13 @@ Status Serve(const Common& common, config::NodeConfig config, const Signals& sig
     ImageSide& images;
     FileSide& files;
     NodeServers& servers;
-    ~Stopping() { Stop(base, images, files, servers); }
-  } const stopping{*base, images, *files, servers};
+    plugin::OrderBook& orders;
+    ~Stopping() { Stop(base, images, files, servers, orders); }
+  } const stopping{*base, images, *files, servers, orders};
   images.mender.Start();
   const Status started = servers.Start();
   if (started.ok()) {
-    if (base->cluster) base->cluster->Start();
+    if (base->cluster) base->cluster->Start(orders);
     SayReady(common, servers.addresses());
     WaitForStop(common, signals, notifier, base->live, servers);
   }

@@ -54,6 +54,17 @@ void ReadClusters(TomlSection section, std::map<std::string, ManagerClusterConfi
   }
 }
 
+// "*", "*.example.com", "host", "host:5000"
+void ReadPreheat(TomlSection section, std::vector<std::string>& allow) {
+  section.Texts("allow", allow);
+  for (const std::string& pattern : allow) {
+    const std::string host = pattern.starts_with("*.") ? pattern.substr(2) : pattern;
+    if (pattern != "*" && !IsHostName(host) && !host.starts_with('[')) {
+      section.Reject("allow", "\"" + pattern + "\" is no host, nor *.DOMAIN, nor *");
+    }
+  }
+}
+
 }  // namespace
 
 Result<ManagerConfig> ParseManagerConfig(std::string_view text, const std::string& name,
@@ -72,6 +83,8 @@ Result<ManagerConfig> ParseManagerConfig(std::string_view text, const std::strin
   root.Table("grpc").CheckedText("listen", config.grpc_listen, CheckListen);
   root.Table("tokens").CheckedText("admin_token_file", config.admin_token_file,
                                    CheckAbsoluteOrEmpty);
+  root.Table("secrets").CheckedText("key_file", config.key_file, CheckAbsoluteOrEmpty);
+  ReadPreheat(root.Table("preheat"), config.preheat_allow);
   ReadClusters(root.Table("cluster"), config.clusters);
   TRY_STATUS(document.Finish());
   return config;
@@ -102,6 +115,7 @@ std::vector<std::string> RestartKeys(const ManagerConfig& before, const ManagerC
   if (before.admin_token_file != after.admin_token_file) {
     keys.emplace_back("tokens.admin_token_file");
   }
+  if (before.key_file != after.key_file) keys.emplace_back("secrets.key_file");
   return keys;
 }
 

@@ -36,6 +36,8 @@ struct ManagerConfig {
   ManagerApiConfig api;
   std::string grpc_listen = "0.0.0.0:7781";
   std::string admin_token_file;  // "" = made under root at the first start
+  std::string key_file;          // of what is sealed; "" = made under root at the first start
+  std::vector<std::string> preheat_allow = {"*"};  // host patterns that jobs may name
   std::map<std::string, ManagerClusterConfig> clusters;
   friend bool operator==(const ManagerConfig&, const ManagerConfig&) = default;
 };

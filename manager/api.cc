@@ -1,10 +1,11 @@
 #include "manager/api.h"
 
-#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "base/units.h"
 #include "manager/json_body.h"
+#include "manager/openapi_text.h"
+#include "manager/time_text.h"
 #include "net/http.h"
 
 namespace hearth::manager {
@@ -15,16 +16,6 @@ using nlohmann::json;
 using std::chrono::seconds;
 
 constexpr seconds kDefaultJoinLife{24 * 3600};
-
-// RFC 3339 in UTC, whole seconds.
-std::string TimeText(WallTime time) {
-  const std::time_t whole = std::chrono::duration_cast<seconds>(time.time_since_epoch()).count();
-  std::tm parts{};
-  ::gmtime_r(&whole, &parts);
-  char text[32] = {};
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
 
 json TimeOrNull(const std::optional<WallTime>& time) {
   return time ? json(TimeText(*time)) : json(nullptr);
@@ -111,12 +102,16 @@ void Api::AddHealth(Router& router) {
     TRY_STATUS(options_.ready());
     return Ok({{"ready", true}});
   });
+  router.Add("GET", "/openapi.yaml", Scope::kPublic, [](const ApiCall&) {
+    return ApiAnswer{200, kOpenApiText, "application/yaml; charset=utf-8"};
+  });
   router.Add("GET", "/metrics", Scope::kPublic, [this](const ApiCall&) { return Metrics(); });
 }
 
 Result<ApiAnswer> Api::Metrics() {
   auto readings = ProcessReadings();
   for (auto& reading : options_.hub.Readings()) readings.push_back(std::move(reading));
+  for (auto& reading : options_.orders.Readings()) readings.push_back(std::move(reading));
   size_t banned = 0;
   const auto nodes = options_.fleet.List();
   for (const Node& node : nodes) banned += node.banned ? 1 : 0;
@@ -145,6 +140,7 @@ void Api::AddNodes(Router& router) {
              [this](const ApiCall& call) -> Result<ApiAnswer> {
                const Node node = TRY(options_.fleet.FindByName(call.parameters.at("name")));
                TRY_STATUS(options_.hub.Forget(node.id));
+               options_.orders.Lost(node.id, NotFound("the node was forgotten"));
                return NoContent();
              });
   router.Add("PUT", "/api/v1/nodes/{name}/ban", Scope::kNode,
@@ -155,6 +151,7 @@ void Api::AddNodes(Router& router) {
                TRY_STATUS(body.Finish());
                const Node node = TRY(options_.fleet.FindByName(call.parameters.at("name")));
                TRY_STATUS(options_.hub.SetBan(node.id, true, reason));
+               options_.orders.Lost(node.id, PermissionDenied("the node is banned: " + reason));
                return NoContent();
              });
   router.Add("DELETE", "/api/v1/nodes/{name}/ban", Scope::kNode,

@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "manager/cluster_ca.h"
 #include "manager/fleet.h"
+#include "manager/order_hub.h"
 #include "manager/router.h"
 #include "manager/tokens.h"
 #include "manager/tracker_hub.h"
@@ -22,6 +23,7 @@ class Api {
     Tokens& tokens;
     Fleet& fleet;
     TrackerHub& hub;
+    OrderHub& orders;
     const ClusterCa& ca;
     const Clock& clock = RealClock();
     std::string program_version;

@@ -28,17 +28,51 @@ std::string LineAndColumn(std::string_view text, size_t at) {
   return "line " + std::to_string(line) + ", column " + std::to_string(std::max<size_t>(column, 1));
 }
 
+// "piece_length" → "pieceLength"
+std::string CamelCase(std::string_view name) {
+  std::string camel;
+  for (size_t i = 0; i < name.size(); ++i) {
+    const bool word = name[i] == '_' && i + 1 < name.size();
+    camel +=
+        word ? static_cast<char>(std::toupper(static_cast<unsigned char>(name[++i]))) : name[i];
+  }
+  return camel;
+}
+
+// Whether every element was a text.
+bool ReadTexts(const json& list, std::vector<std::string>& out) {
+  std::vector<std::string> texts;
+  for (const json& entry : list) {
+    if (!entry.is_string()) return false;
+    texts.push_back(entry.get<std::string>());
+  }
+  if (!texts.empty()) out = std::move(texts);
+  return true;
+}
+
 }  // namespace
 
 struct JsonBody::State {
   json object;
+  std::string path;  // of the object within the body: "args."
   std::set<std::string> read;
-  Status bad;
+  std::shared_ptr<Status> bad = std::make_shared<Status>();
 
-  const json* Find(const char* name) {
+  void Reject(const std::string& name, const std::string& why) const {
+    if (bad->ok()) *bad = InvalidArgument(path + name + ": " + why);
+  }
+  const json* FindOne(const std::string& name) {
     read.insert(name);
     const auto found = object.find(name);
     return found == object.end() || found->is_null() ? nullptr : &*found;
+  }
+  const json* Find(const char* name) {
+    const json* value = FindOne(name);
+    const std::string camel = CamelCase(name);
+    if (camel == name) return value;
+    const json* other = FindOne(camel);
+    if (value != nullptr && other != nullptr) Reject(name, "is there twice, also as " + camel);
+    return value != nullptr ? value : other;
   }
 };
 
@@ -78,9 +112,7 @@ Result<JsonBody> JsonBody::Parse(std::string_view text) {
   return JsonBody(std::move(state));
 }
 
-void JsonBody::Reject(const char* name, const std::string& why) {
-  if (state_->bad.ok()) state_->bad = InvalidArgument(std::string(name) + ": " + why);
-}
+void JsonBody::Reject(const char* name, const std::string& why) { state_->Reject(name, why); }
 
 void JsonBody::Text(const char* name, std::string& out) {
   const json* value = state_->Find(name);
@@ -92,11 +124,29 @@ void JsonBody::Text(const char* name, std::string& out) {
 void JsonBody::Texts(const char* name, std::vector<std::string>& out) {
   const json* value = state_->Find(name);
   if (value == nullptr) return;
-  if (!value->is_array()) return Reject(name, "must be a list of texts");
-  std::vector<std::string> texts;
-  for (const json& entry : *value) {
-    if (!entry.is_string()) return Reject(name, "must be a list of texts");
-    texts.push_back(entry.get<std::string>());
+  if (!value->is_array() || !ReadTexts(*value, out)) Reject(name, "must be a list of texts");
+}
+
+void JsonBody::TextOrTexts(const char* name, std::vector<std::string>& out) {
+  const json* value = state_->Find(name);
+  if (value == nullptr) return;
+  if (value->is_string()) {
+    if (!value->get_ref<const std::string&>().empty()) out = {value->get<std::string>()};
+    return;
+  }
+  if (!value->is_array() || !ReadTexts(*value, out)) {
+    Reject(name, "must be a text or a list of texts");
+  }
+}
+
+void JsonBody::TextMap(const char* name, std::map<std::string, std::string>& out) {
+  const json* value = state_->Find(name);
+  if (value == nullptr) return;
+  if (!value->is_object()) return Reject(name, "must be an object of texts");
+  std::map<std::string, std::string> texts;
+  for (const auto& [key, text] : value->items()) {
+    if (!text.is_string()) return Reject(name, Shown(key) + " must be a text");
+    texts[key] = text.get<std::string>();
   }
   if (!texts.empty()) out = std::move(texts);
 }
@@ -108,12 +158,67 @@ void JsonBody::Integer(const char* name, std::optional<uint64_t>& out) {
   out = value->get<uint64_t>();
 }
 
+void JsonBody::Integers(const char* name, std::vector<uint64_t>& out) {
+  const json* value = state_->Find(name);
+  if (value == nullptr) return;
+  std::vector<uint64_t> numbers;
+  const bool fits = value->is_array() && std::ranges::all_of(*value, [&](const json& entry) {
+                      if (entry.is_number_unsigned()) numbers.push_back(entry.get<uint64_t>());
+                      return entry.is_number_unsigned();
+                    });
+  if (!fits) return Reject(name, "must be a list of whole numbers");
+  if (!numbers.empty()) out = std::move(numbers);
+}
+
+void JsonBody::Flag(const char* name, bool& out) {
+  const json* value = state_->Find(name);
+  if (value == nullptr) return;
+  if (!value->is_boolean()) return Reject(name, "must be true or false");
+  out = value->get<bool>();
+}
+
+void JsonBody::Scalar(const char* name, std::string& out) {
+  const json* value = state_->Find(name);
+  if (value == nullptr) return;
+  if (value->is_number()) {
+    out = value->dump();
+  } else if (!value->is_string()) {
+    Reject(name, "must be a text or a number");
+  } else if (!value->get_ref<const std::string&>().empty()) {
+    out = value->get<std::string>();
+  }
+}
+
+std::optional<JsonBody> JsonBody::Object(const char* name) {
+  const json* value = state_->Find(name);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_object()) {
+    Reject(name, "must be an object");
+    return std::nullopt;
+  }
+  auto state = std::make_unique<State>();
+  state->object = *value;
+  state->path = state_->path + name + ".";
+  state->bad = state_->bad;
+  return JsonBody(std::move(state));
+}
+
+bool JsonBody::Says(const char* name) {
+  const json* value = state_->Find(name);
+  if (value == nullptr) return false;
+  const bool zero = value->is_number() && value->get<double>() == 0;
+  const bool no = value->is_boolean() && !value->get<bool>();
+  const bool blank = value->is_string() && value->get_ref<const std::string&>().empty();
+  const bool none = value->is_structured() && value->empty();
+  return !zero && !no && !blank && !none;
+}
+
 Status JsonBody::Finish() const {
-  if (!state_->bad.ok()) return state_->bad;
+  if (!state_->bad->ok()) return *state_->bad;
   for (const auto& [name, value] : state_->object.items()) {
     if (state_->read.contains(name)) continue;
     const std::string near = NearestName(name, {state_->read.begin(), state_->read.end()});
-    return InvalidArgument("unknown field " + Shown(name) +
+    return InvalidArgument("unknown field " + Shown(state_->path + name) +
                            (near.empty() ? "" : " (did you mean \"" + near + "\"?)"));
   }
   return OkStatus();

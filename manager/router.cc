@@ -12,6 +12,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view kBearer = "Bearer ";
+constexpr std::string_view kTokenPrefix = "hpat_";
 
 std::vector<std::string> Split(std::string_view path) {
   std::vector<std::string> parts;
@@ -85,6 +86,10 @@ net::ServerResponse ProblemOf(int status, StatusCode code, const std::string& de
 
 }  // namespace
 
+bool IsApiAuthorization(std::string_view value) {
+  return value.starts_with(kBearer) && value.substr(kBearer.size()).starts_with(kTokenPrefix);
+}
+
 net::ServerResponse Problem(const Status& status) {
   return ProblemOf(net::HttpStatusFor(status.code()), status.code(), status.message());
 }
@@ -121,8 +126,11 @@ std::string Router::RouteOf(const net::ServerRequest& request) const {
 // A valid token always gets in: the throttle slows down guesses, it locks nobody out.
 Result<AccessToken> Router::Authorise(const net::ServerRequest& request, Scope needed) const {
   std::string_view token;
+  // A job's request may bring a second one, for its origin.
   for (const std::string_view field : request.headers.GetAll("Authorization")) {
-    if (field.starts_with(kBearer)) token = field.substr(kBearer.size());
+    if (field.starts_with(kBearer) && (token.empty() || IsApiAuthorization(field))) {
+      token = field.substr(kBearer.size());
+    }
   }
   if (token.empty()) {
     return Unauthenticated("a token is needed (Authorization: Bearer hpat_…)");
@@ -179,7 +187,9 @@ net::ServerResponse Router::Answer(const net::ServerRequest& request) const {
                        {"outcome", answer.status()}});
   }
   if (!answer.ok()) return Problem(answer.status());
-  return JsonResponse(answer->status, answer->content_type, answer->body);
+  auto response = JsonResponse(answer->status, answer->content_type, answer->body);
+  for (const auto& [name, value] : answer->headers.fields()) response.headers.Add(name, value);
+  return response;
 }
 
 std::vector<Router::Route> Router::Routes() const {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -26,7 +27,11 @@ struct ApiAnswer {
   int status = 200;
   std::string body;  // JSON
   std::string content_type = "application/json";
+  net::HttpHeaders headers = {};  // beside those of every answer
 };
+
+// Whether an Authorization header is a token of this API: "Bearer hpat_…".
+bool IsApiAuthorization(std::string_view value);
 
 class Router {
  public:

@@ -19,6 +19,7 @@
 #include "base/status.h"
 #include "base/thread.h"
 #include "manager/fleet.h"
+#include "manager/stream_link.h"
 #include "manager/tracker.h"
 #include "net/grpc_tls.h"
 
@@ -35,15 +36,7 @@ class ToNode;
 
 namespace hearth::manager {
 
-// One node's stream, seen from here. Called with the hub's mutex held: neither may block or call
-// back.
-class NodeLink {
- public:
-  virtual ~NodeLink() = default;
-  virtual void Send(const v1::ToNode& message) = 0;
-  // Nothing is sent after it.
-  virtual void Close(const Status& why) = 0;
-};
+using NodeLink = StreamLink<v1::ToNode>;
 
 class TrackerHub {
  public:

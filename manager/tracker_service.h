@@ -12,10 +12,6 @@ class Service;
 
 namespace hearth::manager {
 
-// Waiting for a node that reads slowly; beyond it the stream is closed and the node comes again.
-inline constexpr size_t kMaxQueuedMessages = 4096;
-inline constexpr size_t kMaxQueuedBytes = 4 << 20;
-
 // `hub` must outlive it.
 std::shared_ptr<grpc::Service> MakeTrackerService(TrackerHub& hub);
 

@@ -6,6 +6,7 @@
 #include "hearth/v1/enroll.grpc.pb.h"
 #include "hearth/v1/tracker.grpc.pb.h"
 #include "manager/manager_for_test.h"
+#include "manager/node_stream_service.h"
 #include "net/grpc.h"
 
 namespace hearth::manager {

@@ -40,6 +40,12 @@ COMMANDS = {
     ("nodes", "ls"): Command("", "manager"),
     ("nodes", "show"): Command("first", "manager"),
     ("nodes", "forget"): Command("second", "manager", once=True),
+    ("jobs",): GROUP,
+    ("jobs", "ls"): Command("", "manager"),
+    ("jobs", "show"): Command("{ended_job}", "manager"),
+    ("jobs", "watch"): Command("{ended_job}", "manager", codes=(1,)),
+    ("jobs", "cancel"): Command("{waiting_job}", "manager", once=True),
+    ("jobs", "retry"): Command("{failed_job}", "manager", once=True),
     ("tokens",): GROUP,
     ("tokens", "create"): Command("--name walk --scope job", "manager", product=True),
     ("tokens", "ls"): Command("", "manager"),
@@ -122,10 +128,22 @@ class World:
             "blob_url": f"https://{self.registry.address}/v2/test/small/blobs/{image.layers[0].digest}",
             "grpc": self.manager.grpc,
             "join_token": self.manager.join_token(),
+            "waiting_job": self._job(),
+            "ended_job": self._job(cancelled=True),
+            "failed_job": self._job(cancelled=True),
             "token_id": self.manager.json("tokens", "create", "--name", "old", "--scope", "job")["id"],
         }
         for ref in (self.names["ref"], self.names["other_ref"]):
-            self.machine.sh(f"hearth preheat {ref}")
+            self.machine.sh(f"env -u HEARTH_MANAGER hearth preheat {ref}")
+
+    def _job(self, cancelled=False):
+        """One that waits for a node that never comes."""
+        body = {"type": "preheat", "args": {"type": "image", "url": "r.example/i:v", "nodes": ["first"]}}
+        token = self.manager.admin_token
+        number = json.loads(self.manager.request("POST", "/oapi/v1/jobs", token=token, body=body)[2])["id"]
+        if cancelled:
+            assert self.manager.request("POST", f"/oapi/v1/jobs/{number}/cancel", token=token)[0] == 200
+        return number
 
     def _push(self, image, name):
         image.push(self.registry, f"test/{name}:v1", self.dir / name / "layout")
@@ -133,7 +151,8 @@ class World:
 
     def argv(self, path, *more, words=None):
         words = COMMANDS[path].words if words is None else words
-        return self.machine.argv("hearth", *path, *words.format(**self.names).split(), *more)
+        alone = ["env", "-u", "HEARTH_MANAGER"] if COMMANDS[path].asks == "node" else []
+        return self.machine.argv(*alone, "hearth", *path, *words.format(**self.names).split(), *more)
 
     def run(self, path, *more, **kw):
         return subprocess.run(self.argv(path, *more, **kw), capture_output=True, text=True, timeout=120)

@@ -19,9 +19,19 @@ from integration.testbed.unit import UNIT, Unit
 
 SCOPES = ["job", "job:read", "cluster", "cluster:read", "node", "node:read", "admin", "admin:read"]
 # What needs no token, and says nothing that one would be needed for.
-PUBLIC = {("GET", "/livez"), ("GET", "/readyz"), ("GET", "/healthy"), ("GET", "/metrics")}
+PUBLIC = {("GET", path) for path in ("/livez", "/readyz", "/healthy", "/metrics", "/openapi.yaml")}
 # Method, path, and the scopes that suffice. A route that is missing here fails test_every_route_is_walked.
 ROUTES = {
+    ("POST", "/oapi/v1/jobs"): {"job", "admin"},
+    ("GET", "/oapi/v1/jobs"): {"job", "job:read", "admin", "admin:read"},
+    ("GET", "/oapi/v1/jobs/{id}"): {"job", "job:read", "admin", "admin:read"},
+    ("GET", "/oapi/v1/jobs/{id}/nodes"): {"job", "job:read", "admin", "admin:read"},
+    ("PATCH", "/oapi/v1/jobs/{id}"): {"job", "admin"},
+    ("DELETE", "/oapi/v1/jobs/{id}"): {"job", "admin"},
+    ("POST", "/oapi/v1/jobs/{id}/cancel"): {"job", "admin"},
+    ("POST", "/oapi/v1/jobs/{id}/retry"): {"job", "admin"},
+    ("GET", "/oapi/v1/clusters"): {"cluster", "cluster:read", "admin", "admin:read"},
+    ("GET", "/oapi/v1/clusters/{id}"): {"cluster", "cluster:read", "admin", "admin:read"},
     ("GET", "/api/v1/nodes"): {"node", "node:read", "admin", "admin:read"},
     ("GET", "/api/v1/nodes/{name}"): {"node", "node:read", "admin", "admin:read"},
     ("DELETE", "/api/v1/nodes/{name}"): {"node", "admin"},
@@ -134,7 +144,7 @@ def test_no_route_answers_without_a_token_or_with_one_that_has_another_scope(man
 
 def test_every_route_is_walked():
     """The routes above are those that the source registers."""
-    source = (pathlib.Path(__file__).parents[2] / "manager" / "api.cc").read_text()
+    source = "".join(path.read_text() for path in (pathlib.Path(__file__).parents[2] / "manager").glob("*api.cc"))
     registered = set(re.findall(r'router\.Add\(\s*"(\w+)",\s*"([^"]+)"', source))
     assert registered == set(ROUTES) | PUBLIC
 

@@ -1,0 +1,69 @@
+"""Cluster: a manager and nodes on loopback that have joined it, and calls to its Open API as a pipeline makes them."""
+
+import json
+
+from .process import wait_for
+
+PATIENCE = 60
+
+
+def settings_of(manager, name, token):
+    return {
+        "name": f'"{name}"',
+        "manager.addresses": f'["{manager.grpc}"]',
+        "manager.join_token_file": f'"{token}"',
+        "peer.data_listen": '"127.0.0.1:0"',
+        "peer.control_listen": '"127.0.0.1:0"',
+        "peer.advertise": '"127.0.0.1"',
+    }
+
+
+class Cluster:
+    """A manager and its nodes n1, n2, …, each with a containerd of its own where `containerds` says so."""
+
+    def __init__(self, bed, *registries, nodes=2, containerds=0, settings=None):
+        self.manager = bed.manager()
+        token = self.manager.join_token("--uses", nodes)
+        self.token = self.manager.json("tokens", "create", "--name", "ci", "--scope", "job")["token"]
+        self.nodes, self.containerds = [], []
+        for number in range(1, nodes + 1):
+            own = {**settings_of(self.manager, f"n{number}", token), **(settings or {})}
+            if number <= containerds:
+                node, containerd = bed.warm_pair(*registries, mirror=True, settings=own)
+                self.containerds.append(containerd)
+            else:
+                node = bed.node(*registries, settings=own)
+            self.nodes.append(node)
+        for number in range(1, nodes + 1):
+            self.wait_connected(f"n{number}")
+
+    def wait_connected(self, name, connected=True):
+        wait_for(lambda: self.manager.json("nodes", "show", name)["connected"] == connected, PATIENCE, f"{name}: {connected}")
+
+    def call(self, method, path, body=None, **kw):
+        """(status, document) of a call with the job token."""
+        status, headers, text = self.manager.request(method, path, token=self.token, body=body, **kw)
+        self.headers = headers
+        return status, json.loads(text) if text else None
+
+    def create(self, args, **top):
+        status, job = self.call("POST", "/oapi/v1/jobs", {"type": "preheat", "args": args, **top})
+        assert status == 200, job
+        return job
+
+    def job(self, number):
+        status, job = self.call("GET", f"/oapi/v1/jobs/{number}")
+        assert status == 200, job
+        return job
+
+    def wait(self, number, seconds=PATIENCE):
+        """The job when it has ended."""
+
+        def ended():
+            job = self.job(number)
+            return job if job["state"] != "PENDING" else None
+
+        return wait_for(ended, seconds, f"job {number} to end", interval=0.1)
+
+    def tasks(self, job, kind="success_tasks"):
+        return [task for state in job["result"]["job_states"] for result in state["results"] for task in result[kind]]

@@ -1,0 +1,206 @@
+#include "manager/job_api.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/digest.h"
+#include "base/units.h"
+#include "manager/job_json.h"
+#include "manager/json_body.h"
+#include "manager/time_text.h"
+#include "net/http.h"
+
+namespace hearth::manager {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kDefaultPerPage = 10;
+constexpr size_t kMaxPerPage = 1'000;
+constexpr size_t kNodesPerPage = 100;
+constexpr size_t kMaxKeyBytes = 255;
+constexpr size_t kMaxBioBytes = 1000;
+
+Result<JobId> IdOf(const ApiCall& call) {
+  const std::string& text = call.parameters.at("id");
+  const auto id = ParseDecimal(text);
+  if (!id) return NotFound("there is no job \"" + text.substr(0, 64) + "\"");
+  return *id;
+}
+
+// A positive number of the query; `fallback` where it is absent.
+Result<size_t> QueryNumber(const ApiCall& call, const char* name, size_t fallback, size_t most) {
+  const std::string text = net::QueryValue(call.request.query, name);
+  if (text.empty()) return fallback;
+  const auto number = ParseDecimal(text);
+  if (!number || *number == 0 || *number > most) {
+    return InvalidArgument(std::string(name) + ": must be 1 to " + std::to_string(most));
+  }
+  return static_cast<size_t>(*number);
+}
+
+// RFC 8288, as Dragonfly writes it.
+std::string LinkTo(const ApiCall& call, size_t page, size_t per_page, size_t total) {
+  const size_t last = std::max<size_t>(1, (total + per_page - 1) / per_page);
+  const std::string state = net::QueryValue(call.request.query, "state");
+  const auto link = [&](size_t to, const char* rel) {
+    return "<" + call.request.path + "?page=" + std::to_string(to) +
+           "&per_page=" + std::to_string(per_page) +
+           (state.empty() ? "" : "&state=" + net::PercentEncode(state)) + ">;rel=" + rel;
+  };
+  return link(page > 1 ? page - 1 : 1, "prev") + "," + link(std::min(page + 1, last), "next") +
+         "," + link(1, "first") + "," + link(last, "last");
+}
+
+// The Authorization header of a request with two that is not the API's own; "" = there is none.
+Result<std::string> SecondAuthorization(const net::ServerRequest& request) {
+  const auto all = request.headers.GetAll("Authorization");
+  if (all.size() < 2) return std::string();
+  if (all.size() > 2) return InvalidArgument("Authorization: there are more than two of them");
+  const bool first_is_ours = IsApiAuthorization(all[0]);
+  if (first_is_ours == IsApiAuthorization(all[1])) {
+    return InvalidArgument("Authorization: one of two must be \"Bearer hpat_…\"");
+  }
+  return std::string(all[first_is_ours ? 1 : 0]);
+}
+
+json ClusterJson(const ClusterInfo& cluster) {
+  return {{"id", cluster.id},
+          {"created_at", TimeText(cluster.created)},
+          {"updated_at", TimeText(cluster.updated)},
+          {"name", cluster.name}};
+}
+
+}  // namespace
+
+void JobApi::AddTo(Router& router) {
+  router.Add("POST", "/oapi/v1/jobs", Scope::kJob,
+             [this](const ApiCall& call) { return Create(call); });
+  router.Add("GET", "/oapi/v1/jobs", Scope::kJobRead,
+             [this](const ApiCall& call) { return List(call); });
+  router.Add("GET", "/oapi/v1/jobs/{id}", Scope::kJobRead,
+             [this](const ApiCall& call) -> Result<ApiAnswer> { return Show(TRY(IdOf(call))); });
+  router.Add("GET", "/oapi/v1/jobs/{id}/nodes", Scope::kJobRead,
+             [this](const ApiCall& call) { return ShowNodes(call); });
+  AddChanges(router);
+  AddClusters(router);
+}
+
+void JobApi::AddChanges(Router& router) {
+  router.Add("PATCH", "/oapi/v1/jobs/{id}", Scope::kJob,
+             [this](const ApiCall& call) { return Change(call); });
+  router.Add("DELETE", "/oapi/v1/jobs/{id}", Scope::kJob,
+             [this](const ApiCall& call) -> Result<ApiAnswer> {
+               TRY_STATUS(options_.orders.Remove(TRY(IdOf(call))));
+               return ApiAnswer{204, ""};
+             });
+  router.Add("POST", "/oapi/v1/jobs/{id}/cancel", Scope::kJob,
+             [this](const ApiCall& call) -> Result<ApiAnswer> {
+               const JobId id = TRY(IdOf(call));
+               TRY_STATUS(options_.orders.Cancel(id));
+               return Show(id);
+             });
+  router.Add("POST", "/oapi/v1/jobs/{id}/retry", Scope::kJob,
+             [this](const ApiCall& call) -> Result<ApiAnswer> {
+               const JobId id = TRY(IdOf(call));
+               TRY_STATUS(options_.orders.Retry(id));
+               return Show(id);
+             });
+}
+
+void JobApi::AddClusters(Router& router) {
+  router.Add("GET", "/oapi/v1/clusters", Scope::kClusterRead,
+             [this](const ApiCall&) -> Result<ApiAnswer> {
+               json list = json::array();
+               for (const ClusterInfo& cluster : TRY(KnownClusters())) {
+                 list.push_back(ClusterJson(cluster));
+               }
+               return ApiAnswer{200, list.dump() + "\n"};
+             });
+  router.Add("GET", "/oapi/v1/clusters/{id}", Scope::kClusterRead,
+             [this](const ApiCall& call) -> Result<ApiAnswer> {
+               TRY_STATUS(KnownClusters().status());
+               const auto id = ParseDecimal(call.parameters.at("id"));
+               if (!id) return NotFound("there is no such cluster");
+               return ApiAnswer{200, ClusterJson(TRY(options_.clusters.Find(*id))).dump() + "\n"};
+             });
+}
+
+Result<std::vector<ClusterInfo>> JobApi::KnownClusters() const {
+  std::set<std::string> names;
+  for (const Node& node : options_.fleet.List()) names.insert(node.cluster);
+  for (const std::string& name : names) TRY_STATUS(options_.clusters.Ensure(name).status());
+  return options_.clusters.List();
+}
+
+Result<ApiAnswer> JobApi::Create(const ApiCall& call) {
+  TRY_STATUS(KnownClusters().status());
+  JobRequest::Context context;
+  context.origin_authorization = TRY(SecondAuthorization(call.request));
+  context.cluster_name = [this](uint64_t id) -> Result<std::string> {
+    return TRY(options_.clusters.Find(id)).name;
+  };
+  context.allowed_hosts = options_.allowed_hosts();
+  const JobRequest request = TRY(JobRequest::Parse(call.request.body, context));
+  const std::string_view key = call.request.headers.Get("Idempotency-Key");
+  if (key.size() > kMaxKeyBytes) {
+    return InvalidArgument("Idempotency-Key: is longer than 255 bytes");
+  }
+  OrderHub::Origin origin;
+  if (!key.empty()) {
+    origin.idempotency_key = call.token.id + "/" + std::string(key);
+    origin.request_sum = Digest::Of(call.request.body).hex();
+  }
+  return Show(TRY(options_.orders.Create(request, origin)));
+}
+
+Result<ApiAnswer> JobApi::List(const ApiCall& call) {
+  const size_t page = TRY(QueryNumber(call, "page", 1, 1'000'000));
+  const size_t per_page = TRY(QueryNumber(call, "per_page", kDefaultPerPage, kMaxPerPage));
+  std::optional<JobState> state;
+  if (const auto text = net::QueryValue(call.request.query, "state"); !text.empty()) {
+    state = TRY(ParseJobState(text).Annotate("state"));
+  }
+  const auto found = options_.orders.List(state, page, per_page);
+  ApiAnswer answer{200, JobListJson(found.heads, options_.clusters.List())};
+  answer.headers.Add("Link", LinkTo(call, page, per_page, found.total));
+  answer.headers.Add("X-Total-Count", std::to_string(found.total));
+  return answer;
+}
+
+Result<ApiAnswer> JobApi::Show(JobId id) const {
+  ApiAnswer answer;
+  const auto clusters = options_.clusters.List();
+  TRY_STATUS(
+      options_.orders.Read(id, [&](const Job& job) { answer.body = JobJson(job, clusters); }));
+  return answer;
+}
+
+Result<ApiAnswer> JobApi::ShowNodes(const ApiCall& call) {
+  NodePage page;
+  page.page = TRY(QueryNumber(call, "page", 1, 1'000'000));
+  page.per_page = TRY(QueryNumber(call, "per_page", kNodesPerPage, kMaxPerPage));
+  if (const auto text = net::QueryValue(call.request.query, "state"); !text.empty()) {
+    page.state = TRY(ParseTargetState(text).Annotate("state"));
+  }
+  ApiAnswer answer;
+  TRY_STATUS(options_.orders.Read(TRY(IdOf(call)),
+                                  [&](const Job& job) { answer.body = JobNodesJson(job, page); }));
+  return answer;
+}
+
+Result<ApiAnswer> JobApi::Change(const ApiCall& call) {
+  const JobId id = TRY(IdOf(call));
+  auto body = TRY(JsonBody::Parse(call.request.body));
+  std::string bio;
+  body.Text("bio", bio);
+  if (bio.size() > kMaxBioBytes) body.Reject("bio", "is longer than 1000 bytes");
+  if (body.Says("user_id")) body.Reject("user_id", "there are no users here (leave it out)");
+  TRY_STATUS(body.Finish());
+  TRY_STATUS(options_.orders.SetBio(id, bio));
+  return Show(id);
+}
+
+}  // namespace hearth::manager

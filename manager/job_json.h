@@ -1,0 +1,31 @@
+// Jobs as the API shows them: Dragonfly's fields and states, and ours beside them. Pure.
+//
+// No secret is in them: username and password are empty texts, a header's value and a signature in
+// a URL are "***".
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "manager/clusters.h"
+#include "manager/job.h"
+
+namespace hearth::manager {
+
+inline constexpr size_t kMaxJobJsonBytes = 64 << 10;
+
+// The whole job, cut to kMaxJobJsonBytes: failures go first, "truncated" says that there are more.
+std::string JobJson(const Job& job, const std::vector<ClusterInfo>& clusters);
+// Heads only, as a list.
+std::string JobListJson(const std::vector<Job>& jobs, const std::vector<ClusterInfo>& clusters);
+
+struct NodePage {
+  size_t page = 1;
+  size_t per_page = 100;
+  std::optional<TargetState> state;
+};
+// {"total": …, "nodes": […]}: each node with its copies.
+std::string JobNodesJson(const Job& job, const NodePage& page);
+
+}  // namespace hearth::manager

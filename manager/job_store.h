@@ -1,0 +1,42 @@
+// JobStore: jobs as the manager's store keeps them. docs/formats.md has the records.
+//
+// A job's head (what was asked, and how it stands), a record per target and one per task. Writes
+// are left to the caller's order; any thread.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "kv/kv.h"
+#include "manager/job.h"
+
+namespace hearth::manager {
+
+class JobStore {
+ public:
+  // `kv` must outlive it.
+  explicit JobStore(kv::Kv& kv) : kv_(kv) {}
+
+  // The number that no job has had yet; written down.
+  Result<JobId> NextId();
+  // The whole job; survives a power loss.
+  Status Create(const Job& job);
+  Status SaveHead(const Job& job);
+  // The target and the tasks that it names from number `first_task` on.
+  Status SaveTarget(const Job& job, size_t target, size_t first_task);
+
+  // Heads only, without targets and tasks, in order of ID. kDataLoss: which record cannot be read.
+  Result<std::vector<Job>> Heads() const;
+  // kNotFound.
+  Result<Job> Load(JobId id) const;
+  // kNotFound.
+  Status Remove(JobId id);
+
+ private:
+  kv::Kv& kv_;
+};
+
+}  // namespace hearth::manager

@@ -1,0 +1,411 @@
+#include "manager/jobs.h"
+
+#include <algorithm>
+
+namespace hearth::manager {
+
+namespace {
+
+// Asking again brings nothing else.
+bool IsFinal(StatusCode code) {
+  return code == StatusCode::kInvalidArgument || code == StatusCode::kUnimplemented;
+}
+
+std::chrono::milliseconds RetryPause(uint32_t failures) {
+  std::chrono::milliseconds pause = Jobs::kFirstRetry;
+  for (uint32_t i = 1; i < failures && pause < Jobs::kLastRetry; ++i) pause *= 2;
+  return std::min(pause, Jobs::kLastRetry);
+}
+
+// Why a target is not done at the job's deadline.
+Status LateReason(const Target& target, bool online) {
+  if (!online) {
+    return DeadlineExceeded("offline: the node had no connection to the manager at the deadline");
+  }
+  if (target.state == TargetState::kRunning) {
+    return DeadlineExceeded("not done at the deadline (" + std::to_string(target.bytes.done) +
+                            " of " + std::to_string(target.bytes.total) + " bytes were there)");
+  }
+  if (!target.why.empty()) {
+    return DeadlineExceeded("not done at the deadline; before that: " + target.why.front().message);
+  }
+  return DeadlineExceeded("no slot was free for the node before the deadline");
+}
+
+std::string Reason(const Job& job, size_t failed) {
+  if (job.cancelled) return "cancelled";
+  std::string text =
+      std::to_string(failed) + " of " + std::to_string(job.targets.size()) + " nodes failed";
+  for (const Target& target : job.targets) {
+    if (target.state != TargetState::kFailed || target.why.empty()) continue;
+    return text + "; " + target.name + ": " + target.why.front().message;
+  }
+  return text;
+}
+
+}  // namespace
+
+Status Jobs::Add(Job job) {
+  if (active_.contains(job.id)) return AlreadyExists("job " + std::to_string(job.id));
+  if (active_.size() >= kMaxActive) {
+    return ResourceExhausted("there are " + std::to_string(kMaxActive) +
+                             " jobs under way (wait for some, or cancel them)");
+  }
+  Active& active = active_[job.id];
+  active.job = std::move(job);
+  for (size_t i = 0; i < active.job.tasks.size(); ++i) {
+    active.by_url[active.job.tasks[i].url] = static_cast<uint32_t>(i);
+  }
+  for (size_t i = 0; i < active.job.targets.size(); ++i) {
+    Target& target = active.job.targets[i];
+    active.by_node[target.node_id] = i;
+    if (target.state == TargetState::kDone || target.state == TargetState::kFailed) continue;
+    target.state = TargetState::kWaiting;
+    ++active.open;
+    if (IsOnline(target.node_id)) active.ready.insert(i);
+  }
+  Dispatch(active);
+  return OkStatus();
+}
+
+const Job* Jobs::Find(JobId id) const {
+  const auto found = active_.find(id);
+  return found == active_.end() ? nullptr : &found->second.job;
+}
+
+Jobs::Active* Jobs::Get(JobId id) {
+  const auto found = active_.find(id);
+  return found == active_.end() ? nullptr : &found->second;
+}
+
+std::vector<JobId> Jobs::Ids() const {
+  std::vector<JobId> ids;
+  for (const auto& [id, active] : active_) ids.push_back(id);
+  return ids;
+}
+
+void Jobs::Remove(JobId id) {
+  Active* active = Get(id);
+  if (active == nullptr) return;
+  for (size_t i = 0; i < active->job.targets.size(); ++i) {
+    if (active->job.targets[i].state == TargetState::kRunning) {
+      Emit(JobAction::Kind::kCancel, *active, i);
+      LeaveRunning(*active, i);
+    }
+  }
+  active_.erase(id);
+  DispatchAll();
+}
+
+bool Jobs::IsOnline(const std::string& node_id) const {
+  const auto found = nodes_.find(node_id);
+  return found != nodes_.end() && found->second.online;
+}
+
+void Jobs::Online(const std::string& node_id) {
+  NodeState& node = nodes_[node_id];
+  if (std::exchange(node.online, true)) return;
+  for (auto& [id, active] : active_) {
+    const auto place = active.by_node.find(node_id);
+    if (place == active.by_node.end()) continue;
+    const Target& target = active.job.targets[place->second];
+    if (target.state == TargetState::kRunning) {
+      ++active.slots_taken;
+      Emit(JobAction::Kind::kSend, active, place->second);
+    } else if (target.state == TargetState::kWaiting && !active.retry_at.contains(place->second)) {
+      active.ready.insert(place->second);
+    }
+  }
+  DispatchAll();
+}
+
+void Jobs::Offline(const std::string& node_id) {
+  const auto node = nodes_.find(node_id);
+  if (node == nodes_.end() || !std::exchange(node->second.online, false)) return;
+  for (auto& [id, active] : active_) {
+    const auto place = active.by_node.find(node_id);
+    if (place == active.by_node.end()) continue;
+    active.ready.erase(place->second);
+    if (active.job.targets[place->second].state == TargetState::kRunning) --active.slots_taken;
+  }
+  if (node->second.orders == 0) nodes_.erase(node);
+  DispatchAll();
+}
+
+std::vector<std::pair<JobId, uint32_t>> Jobs::Wanted(const std::string& node_id) const {
+  std::vector<std::pair<JobId, uint32_t>> wanted;
+  for (const auto& [id, active] : active_) {
+    const auto place = active.by_node.find(node_id);
+    if (place == active.by_node.end()) continue;
+    const Target& target = active.job.targets[place->second];
+    const bool open =
+        target.state == TargetState::kWaiting || target.state == TargetState::kRunning;
+    if (open) wanted.emplace_back(id, target.attempt);
+  }
+  return wanted;
+}
+
+void Jobs::DispatchAll() {
+  for (auto& [id, active] : active_) Dispatch(active);
+}
+
+void Jobs::Dispatch(Active& active) {
+  for (auto place = active.ready.begin();
+       place != active.ready.end() && active.slots_taken < active.job.spec.concurrency;) {
+    const size_t index = *place;
+    Target& target = active.job.targets[index];
+    NodeState& node = nodes_[target.node_id];
+    if (node.orders >= kMaxOrdersPerNode) {
+      ++place;
+      continue;
+    }
+    place = active.ready.erase(place);
+    target.state = TargetState::kRunning;
+    target.bytes = {};
+    ++node.orders;
+    ++active.slots_taken;
+    Emit(JobAction::Kind::kSend, active, index);
+  }
+}
+
+void Jobs::LeaveRunning(Active& active, size_t index) {
+  Target& target = active.job.targets[index];
+  if (target.state != TargetState::kRunning) return;
+  target.state = TargetState::kWaiting;
+  const auto node = nodes_.find(target.node_id);
+  if (node == nodes_.end()) return;
+  if (node->second.online) --active.slots_taken;
+  if (node->second.orders > 0) --node->second.orders;
+  if (!node->second.online && node->second.orders == 0) nodes_.erase(node);
+}
+
+void Jobs::Progress(const std::string& node_id, JobId id, uint32_t attempt,
+                    const TargetBytes& bytes) {
+  Active* active = Get(id);
+  if (active == nullptr) return;
+  const auto place = active->by_node.find(node_id);
+  if (place == active->by_node.end()) return;
+  Target& target = active->job.targets[place->second];
+  if (target.state == TargetState::kRunning && target.attempt == attempt) target.bytes = bytes;
+}
+
+void Jobs::Report(const std::string& node_id, JobId id, uint32_t attempt,
+                  const std::vector<ItemOutcome>& items, WallTime now) {
+  Active* active = Get(id);
+  if (active == nullptr) return;
+  const auto place = active->by_node.find(node_id);
+  if (place == active->by_node.end()) return;
+  const size_t index = place->second;
+  Target& target = active->job.targets[index];
+  const bool open = target.state == TargetState::kWaiting || target.state == TargetState::kRunning;
+  if (!open || target.attempt != attempt) return;
+
+  LeaveRunning(*active, index);
+  active->ready.erase(index);
+  active->retry_at.erase(index);
+  target.bytes = {};
+  std::vector<ItemFailure> why;
+  if (items.size() != active->job.spec.items.size()) {
+    why = OnAllItems(active->job, Internal("the node answered for another number of items"));
+  } else if (const Status added = AddCopies(*active, target, items); !added.ok()) {
+    why = OnAllItems(active->job, added);
+  } else {
+    for (size_t i = 0; i < items.size(); ++i) {
+      Status status = items[i].status;
+      if (status.ok() && items[i].copies.empty()) status = Internal("the node names no copy");
+      if (!status.ok()) {
+        why.push_back({static_cast<uint32_t>(i), status.code(), status.message()});
+      }
+    }
+  }
+  if (why.empty()) {
+    Complete(*active, index, now);
+  } else {
+    Fail(*active, index, std::move(why), now);
+  }
+  DispatchAll();
+}
+
+Status Jobs::AddCopies(Active& active, Target& target, const std::vector<ItemOutcome>& items) {
+  std::set<uint32_t> copies;
+  for (const ItemOutcome& item : items) {
+    target.bytes.done += item.bytes.done;
+    target.bytes.total += item.bytes.total;
+    target.bytes.fetched += item.bytes.fetched;
+    target.bytes.peer += item.bytes.peer;
+    target.bytes.origin += item.bytes.origin;
+    target.depth = item.depth;
+    for (const JobTask& copy : item.copies) {
+      auto known = active.by_url.find(copy.url);
+      if (known == active.by_url.end()) {
+        if (active.job.tasks.size() >= kMaxTasksPerJob) {
+          return ResourceExhausted("the job has more than " + std::to_string(kMaxTasksPerJob) +
+                                   " blobs and files");
+        }
+        known =
+            active.by_url.emplace(copy.url, static_cast<uint32_t>(active.job.tasks.size())).first;
+        active.job.tasks.push_back(copy);
+      }
+      copies.insert(known->second);
+    }
+  }
+  target.copies.assign(copies.begin(), copies.end());
+  return OkStatus();
+}
+
+void Jobs::Complete(Active& active, size_t index, WallTime now) {
+  Target& target = active.job.targets[index];
+  target.state = TargetState::kDone;
+  target.why.clear();
+  active.job.updated = now;
+  --active.open;
+  Emit(JobAction::Kind::kSaveTarget, active, index);
+  EndIfSettled(active, now);
+}
+
+std::vector<ItemFailure> Jobs::OnAllItems(const Job& job, const Status& why) {
+  std::vector<ItemFailure> failures;
+  for (size_t i = 0; i < job.spec.items.size(); ++i) {
+    failures.push_back({static_cast<uint32_t>(i), why.code(), why.message()});
+  }
+  return failures;
+}
+
+void Jobs::Fail(Active& active, size_t index, std::vector<ItemFailure> why, WallTime now) {
+  Target& target = active.job.targets[index];
+  const bool final =
+      std::ranges::all_of(why, [](const ItemFailure& item) { return IsFinal(item.code); });
+  target.why = std::move(why);
+  ++target.failures;
+  active.job.updated = now;
+  if (!final && target.failures <= active.job.spec.retries) {
+    ++target.attempt;
+    active.retry_at[index] = now + RetryPause(target.failures);
+    Emit(JobAction::Kind::kSaveTarget, active, index);
+    return;
+  }
+  target.state = TargetState::kFailed;
+  --active.open;
+  Emit(JobAction::Kind::kSaveTarget, active, index);
+  EndIfSettled(active, now);
+}
+
+void Jobs::FailAll(Active& active, const Status& why, WallTime now) {
+  for (size_t i = 0; i < active.job.targets.size(); ++i) {
+    Target& target = active.job.targets[i];
+    if (target.state == TargetState::kDone || target.state == TargetState::kFailed) continue;
+    const Status reason = why.code() == StatusCode::kDeadlineExceeded
+                              ? LateReason(target, IsOnline(target.node_id))
+                              : why;
+    if (target.state == TargetState::kRunning) {
+      Emit(JobAction::Kind::kCancel, active, i);
+      LeaveRunning(active, i);
+    }
+    target.why = OnAllItems(active.job, reason);
+    target.state = TargetState::kFailed;
+    --active.open;
+    Emit(JobAction::Kind::kSaveTarget, active, i);
+  }
+  active.ready.clear();
+  active.retry_at.clear();
+  active.job.updated = now;
+  EndIfSettled(active, now);
+  DispatchAll();
+}
+
+void Jobs::Lost(const std::string& node_id, const Status& why, WallTime now) {
+  Offline(node_id);
+  for (auto& [id, active] : active_) {
+    const auto place = active.by_node.find(node_id);
+    if (place == active.by_node.end()) continue;
+    const size_t index = place->second;
+    Target& target = active.job.targets[index];
+    if (target.state == TargetState::kDone || target.state == TargetState::kFailed) continue;
+    LeaveRunning(active, index);
+    active.retry_at.erase(index);
+    target.why = OnAllItems(active.job, why);
+    target.state = TargetState::kFailed;
+    --active.open;
+    Emit(JobAction::Kind::kSaveTarget, active, index);
+    EndIfSettled(active, now);
+  }
+}
+
+Status Jobs::Abort(JobId id, const Status& why, WallTime now) {
+  Active* active = Get(id);
+  if (active == nullptr || active->job.state != JobState::kPending) {
+    return NotFound("no job " + std::to_string(id) + " is under way");
+  }
+  active->job.cancelled = why.code() == StatusCode::kCancelled;
+  FailAll(*active, why, now);
+  return OkStatus();
+}
+
+Status Jobs::SetBio(JobId id, const std::string& bio, WallTime now) {
+  Active* active = Get(id);
+  if (active == nullptr) return NotFound("no job " + std::to_string(id) + " is under way");
+  active->job.bio = bio;
+  active->job.updated = now;
+  Emit(JobAction::Kind::kSaveJob, *active, 0);
+  return OkStatus();
+}
+
+void Jobs::EndIfSettled(Active& active, WallTime now) {
+  if (active.open > 0 || active.job.state != JobState::kPending) return;
+  const JobCounts counts = CountsOf(active.job);
+  const bool success =
+      !active.job.cancelled && counts.done > 0 &&
+      !active.job.spec.failure_tolerate.Exceeded(static_cast<uint32_t>(counts.failed),
+                                                 static_cast<uint32_t>(counts.total()));
+  active.job.state = success ? JobState::kSuccess : JobState::kFailure;
+  active.job.reason = counts.failed > 0 || !success ? Reason(active.job, counts.failed) : "";
+  active.job.updated = now;
+  Emit(JobAction::Kind::kSaveJob, active, 0);
+}
+
+void Jobs::Tick(WallTime now) {
+  for (auto& [id, active] : active_) {
+    if (active.job.state != JobState::kPending) continue;
+    if (now >= active.job.deadline) {
+      FailAll(active, DeadlineExceeded(""), now);
+      continue;
+    }
+    bool due = false;
+    std::erase_if(active.retry_at, [&](const auto& entry) {
+      if (now < entry.second) return false;
+      if (IsOnline(active.job.targets[entry.first].node_id)) active.ready.insert(entry.first);
+      return due = true;
+    });
+    if (due) Dispatch(active);
+  }
+}
+
+void Jobs::Emit(JobAction::Kind kind, const Active& active, size_t index) {
+  JobAction action{.kind = kind, .job = active.job.id, .target = index};
+  if (kind == JobAction::Kind::kCancel) {
+    action.attempt = active.job.targets[index].attempt;
+    action.node_id = active.job.targets[index].node_id;
+  }
+  actions_.push_back(std::move(action));
+}
+
+std::vector<JobAction> Jobs::Take() { return std::exchange(actions_, {}); }
+
+Job RetryOf(Job job, WallTime now) {
+  job.state = JobState::kPending;
+  job.cancelled = false;
+  job.reason.clear();
+  job.updated = now;
+  job.deadline = now + job.spec.timeout;
+  for (Target& target : job.targets) {
+    if (target.state == TargetState::kDone) continue;
+    target.state = TargetState::kWaiting;
+    ++target.attempt;
+    target.failures = 0;
+    target.why.clear();
+    target.bytes = {};
+  }
+  return job;
+}
+
+}  // namespace hearth::manager

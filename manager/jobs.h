@@ -1,0 +1,122 @@
+// Jobs: which node gets its order when, and how each job ends.
+//
+// Plain state: events and the time in, actions out; no I/O, no clock, no lock. It holds the jobs
+// that are under way; its owner writes down what the actions say and removes those that ended.
+//
+// A job's target waits until its node is there and one of the job's slots is free, then runs until
+// the node reports. A node that goes away keeps its order and gives up its slot. SUCCESS means that
+// every target reported each of its copies as verified, but for what failure_tolerate allows.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "manager/job.h"
+
+namespace hearth::manager {
+
+struct JobAction {
+  enum class Kind : uint8_t {
+    kSend,        // the order to the target's node
+    kCancel,      // the node is to stop
+    kSaveTarget,  // write the target down
+    kSaveJob,     // write the job's head down; one whose state is not PENDING has ended
+  };
+  Kind kind = Kind::kSend;
+  JobId job = 0;
+  size_t target = 0;         // of all but kSaveJob
+  uint32_t attempt = 0;      // of kCancel, whose job may be gone …
+  std::string node_id = {};  // … as well
+};
+
+// What a node says of one item.
+struct ItemOutcome {
+  Status status = {};  // OK: all copies are verified
+  std::vector<JobTask> copies = {};
+  TargetBytes bytes = {};
+  std::string depth = {};
+};
+
+class Jobs {
+ public:
+  static constexpr size_t kMaxActive = 1'000;
+  static constexpr size_t kMaxTasksPerJob = 65'536;
+  static constexpr size_t kMaxOrdersPerNode = 16;                 // of all jobs at once
+  static constexpr std::chrono::milliseconds kFirstRetry{1'000};  // doubles up to …
+  static constexpr std::chrono::milliseconds kLastRetry{60'000};
+
+  // A new job, or one from before a restart. kResourceExhausted: kMaxActive. kAlreadyExists.
+  Status Add(Job job);
+  const Job* Find(JobId id) const;
+  // Takes it out; what runs is cancelled. Nothing where there is none.
+  void Remove(JobId id);
+  std::vector<JobId> Ids() const;
+
+  void Online(const std::string& node_id);
+  void Offline(const std::string& node_id);
+  // Left for good, or is not trusted any more: its share of every job fails with `why`.
+  void Lost(const std::string& node_id, const Status& why, WallTime now);
+  // Targets of the node that are not settled yet: (job, attempt).
+  std::vector<std::pair<JobId, uint32_t>> Wanted(const std::string& node_id) const;
+
+  void Progress(const std::string& node_id, JobId id, uint32_t attempt, const TargetBytes& bytes);
+  // How an order ended. What is not wanted any more is ignored; a report that does not answer each
+  // item counts as a failure.
+  void Report(const std::string& node_id, JobId id, uint32_t attempt,
+              const std::vector<ItemOutcome>& items, WallTime now);
+
+  // Every target that is not done fails with `why`; kCancelled: somebody cancelled it. kNotFound:
+  // no such job under way.
+  Status Abort(JobId id, const Status& why, WallTime now);
+  // kNotFound: no such job under way.
+  Status SetBio(JobId id, const std::string& bio, WallTime now);
+  // Deadlines and retries that are due.
+  void Tick(WallTime now);
+
+  std::vector<JobAction> Take();
+
+ private:
+  struct Active {
+    Job job;
+    std::unordered_map<std::string, size_t> by_node;
+    std::unordered_map<std::string, uint32_t> by_url;  // of job.tasks
+    std::set<size_t> ready;                            // waiting, and its node is there
+    std::map<size_t, WallTime> retry_at;
+    size_t slots_taken = 0;  // running, and its node is there
+    size_t open = 0;         // neither done nor failed
+  };
+  struct NodeState {
+    bool online = false;
+    size_t orders = 0;  // running
+  };
+
+  Active* Get(JobId id);
+  bool IsOnline(const std::string& node_id) const;
+  void Dispatch(Active& active);
+  void DispatchAll();
+  // Out of what it was, for good or until `retry_at`.
+  void LeaveRunning(Active& active, size_t index);
+  void Fail(Active& active, size_t index, std::vector<ItemFailure> why, WallTime now);
+  void FailAll(Active& active, const Status& why, WallTime now);
+  static std::vector<ItemFailure> OnAllItems(const Job& job, const Status& why);
+  void Complete(Active& active, size_t index, WallTime now);
+  Status AddCopies(Active& active, Target& target, const std::vector<ItemOutcome>& items);
+  void EndIfSettled(Active& active, WallTime now);
+  void Emit(JobAction::Kind kind, const Active& active, size_t index);
+
+  std::map<JobId, Active> active_;
+  std::unordered_map<std::string, NodeState> nodes_;
+  std::vector<JobAction> actions_;
+};
+
+// A copy of a job that ended, whose failed targets are to be tried again. Nothing is done again
+// that was done.
+Job RetryOf(Job job, WallTime now);
+
+}  // namespace hearth::manager

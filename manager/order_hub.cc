@@ -1,0 +1,478 @@
+#include "manager/order_hub.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/log.h"
+#include "hearth/v1/orders.pb.h"
+#include "manager/job_scope.h"
+#include "manager/job_secrets.h"
+#include "manager/order_messages.h"
+
+namespace hearth::manager {
+
+namespace {
+
+// Of what both sides speak, the newest.
+Result<uint32_t> CommonProtocol(const v1::Versions& theirs) {
+  const uint32_t newest = std::min(theirs.protocol_max(), OrderHub::kProtocol);
+  if (newest >= std::max(theirs.protocol_min(), OrderHub::kOldestProtocol)) return newest;
+  return FailedPrecondition("no protocol of orders that both sides speak (upgrade the older one)");
+}
+
+Status NoJob(JobId id) { return NotFound("there is no job " + std::to_string(id)); }
+
+}  // namespace
+
+// --- jobs of before ---
+
+Result<std::unique_ptr<OrderHub>> OrderHub::Open(Options options) {
+  std::unique_ptr<OrderHub> hub(new OrderHub(options));
+  TRY_STATUS(hub->Load());
+  return hub;
+}
+
+Status OrderHub::Load() {
+  MutexLock lock(mutex_);
+  for (Job& head : TRY(options_.store.Heads())) {
+    if (!head.idempotency_key.empty()) by_key_[head.idempotency_key] = head.id;
+    if (head.state == JobState::kPending) {
+      TRY_STATUS(Begin(TRY(options_.store.Load(head.id))));
+    } else {
+      ended_[head.id] = std::move(head);
+    }
+  }
+  (void)Apply();
+  return OkStatus();
+}
+
+Status OrderHub::Begin(Job job) {
+  const JobId id = job.id;
+  const auto secrets = OpenSecrets(options_.sealer, job);
+  secrets_[id] = secrets.ok() ? *secrets : JobSecrets{};
+  tasks_saved_[id] = job.tasks.size();
+  const Status added = jobs_.Add(std::move(job));
+  if (!added.ok()) {
+    secrets_.erase(id);
+    tasks_saved_.erase(id);
+    return added;
+  }
+  if (secrets.ok()) return OkStatus();
+  LOG_ERROR("a job cannot go on: its credentials cannot be read",
+            {{"job", id}, {"error", secrets.status()}});
+  return jobs_.Abort(id, secrets.status().Annotate("its credentials"), options_.clock.WallNow());
+}
+
+// --- the nodes' streams ---
+
+Result<OrderHub::SessionId> OrderHub::Open(const net::GrpcTlsPeer& peer,
+                                           const v1::OrdersHello& hello,
+                                           std::shared_ptr<OrderLink> link) {
+  if (peer.identity.role != net::Role::kNode) {
+    return Unauthenticated("only nodes take orders");
+  }
+  const uint32_t protocol = TRY(CommonProtocol(hello.versions()));
+  const Node node = TRY(options_.fleet.Find(peer.identity.id));
+  if (node.banned) return PermissionDenied("this node is banned: " + node.ban_reason);
+  if (node.cluster != peer.identity.cluster) {
+    return PermissionDenied("this certificate is for another cluster");
+  }
+  MutexLock lock(mutex_);
+  if (const auto older = by_node_.find(node.id); older != by_node_.end()) {
+    End(older->second, Aborted("this node opened a newer stream"));
+  }
+  const SessionId id = next_session_++;
+  sessions_[id] = {node.id, std::move(link)};
+  by_node_[node.id] = id;
+  v1::OrdersToNode message;
+  v1::OrdersWelcome& welcome = *message.mutable_welcome();
+  welcome.set_protocol(protocol);
+  for (const auto& [job, attempt] : jobs_.Wanted(node.id)) {
+    v1::OrderId& wanted = *welcome.add_wanted();
+    wanted.set_job(job);
+    wanted.set_attempt(attempt);
+  }
+  sessions_[id].link->Send(message);
+  jobs_.Online(node.id);
+  (void)Apply();
+  return id;
+}
+
+Status OrderHub::Receive(SessionId session, const v1::OrdersFromNode& message) {
+  MutexLock lock(mutex_);
+  const auto found = sessions_.find(session);
+  if (found == sessions_.end()) return Aborted("the stream is over");
+  switch (message.what_case()) {
+    case v1::OrdersFromNode::kHello:
+      return InvalidArgument("a second Hello");
+    case v1::OrdersFromNode::kProgress: {
+      const v1::OrderProgress& said = message.progress();
+      jobs_.Progress(found->second.node_id, said.order().job(), said.order().attempt(),
+                     {.done = said.bytes_done(),
+                      .total = said.bytes_total(),
+                      .fetched = 0,
+                      .peer = said.peer_bytes(),
+                      .origin = said.origin_bytes()});
+      return OkStatus();
+    }
+    case v1::OrdersFromNode::kReport:
+      return TakeReport(found->second, message.report());
+    case v1::OrdersFromNode::WHAT_NOT_SET:
+      return OkStatus();  // of a newer protocol
+  }
+  return OkStatus();
+}
+
+Status OrderHub::TakeReport(const Session& session, const v1::OrderReport& report) {
+  const JobId id = report.order().job();
+  const auto link = session.link;  // Apply() may end the session
+  if (const Job* job = jobs_.Find(id); job != nullptr) {
+    auto items = ReadReport(job->spec, report);
+    // What cannot be read is no proof of anything: each item failed.
+    if (!items.ok()) items = std::vector<ItemOutcome>(job->spec.items.size(), {items.status()});
+    jobs_.Report(session.node_id, id, report.order().attempt(), *items, options_.clock.WallNow());
+    // Not settled: the node tells again when it comes again.
+    if (!Apply() || unsaved_.contains(id)) return OkStatus();
+  }
+  v1::OrdersToNode settled;
+  *settled.mutable_settled() = report.order();
+  link->Send(settled);
+  return OkStatus();
+}
+
+void OrderHub::Closed(SessionId session) {
+  MutexLock lock(mutex_);
+  End(session, Cancelled("the stream is over"));
+  (void)Apply();
+}
+
+void OrderHub::End(SessionId id, const Status& why) {
+  const auto found = sessions_.find(id);
+  if (found == sessions_.end()) return;
+  const std::string node_id = found->second.node_id;
+  found->second.link->Close(why);
+  sessions_.erase(found);
+  by_node_.erase(node_id);
+  jobs_.Offline(node_id);
+}
+
+void OrderHub::Lost(const std::string& node_id, const Status& why) {
+  MutexLock lock(mutex_);
+  if (const auto session = by_node_.find(node_id); session != by_node_.end()) {
+    End(session->second, why);
+  }
+  jobs_.Lost(node_id, why, options_.clock.WallNow());
+  (void)Apply();
+}
+
+void OrderHub::CloseAll(const Status& why) {
+  MutexLock lock(mutex_);
+  while (!sessions_.empty()) End(sessions_.begin()->first, why);
+  (void)Apply();
+}
+
+void OrderHub::DropUntrusted() {
+  std::vector<std::pair<std::string, Status>> lost;
+  for (const auto& [node_id, session] : by_node_) {
+    const auto node = options_.fleet.Find(node_id);
+    if (!node.ok()) {
+      lost.emplace_back(node_id, NotFound("the node was forgotten"));
+    } else if (node->banned) {
+      lost.emplace_back(node_id, PermissionDenied("the node is banned: " + node->ban_reason));
+    }
+  }
+  for (const auto& [node_id, why] : lost) {
+    End(by_node_.at(node_id), why);
+    jobs_.Lost(node_id, why, options_.clock.WallNow());
+  }
+}
+
+void OrderHub::Tick() {
+  MutexLock lock(mutex_);
+  DropUntrusted();
+  // What a full disk refused before.
+  for (const auto& [id, targets] : std::exchange(unsaved_, {})) {
+    for (const size_t target : targets) {
+      (void)SaveTarget({JobAction::Kind::kSaveTarget, id, target, 0, ""});
+    }
+  }
+  for (const JobId id : std::exchange(unsaved_heads_, {})) (void)SaveJob(id);
+  jobs_.Tick(options_.clock.WallNow());
+  (void)Apply();
+}
+
+// --- what the core asks for ---
+
+bool OrderHub::Apply() {
+  bool kept = true;
+  // Sending may end a session, of which the core hears.
+  for (auto actions = jobs_.Take(); !actions.empty(); actions = jobs_.Take()) {
+    for (const JobAction& action : actions) {
+      switch (action.kind) {
+        case JobAction::Kind::kSend:
+          SendOrder(action);
+          break;
+        case JobAction::Kind::kCancel:
+          SendCancel(action);
+          break;
+        case JobAction::Kind::kSaveTarget:
+          kept = SaveTarget(action) && kept;
+          break;
+        case JobAction::Kind::kSaveJob:
+          kept = SaveJob(action.job) && kept;
+          break;
+      }
+    }
+  }
+  return kept;
+}
+
+bool OrderHub::SaveTarget(const JobAction& action) {
+  const Job* job = jobs_.Find(action.job);
+  if (job == nullptr) return true;
+  const Status saved = options_.store.SaveTarget(*job, action.target, tasks_saved_[action.job]);
+  if (saved.ok()) {
+    tasks_saved_[action.job] = job->tasks.size();
+    return true;
+  }
+  LOG_ERROR("a job's record is not written, tried again", {{"job", action.job}, {"error", saved}});
+  unsaved_[action.job].insert(action.target);
+  return false;
+}
+
+bool OrderHub::SaveJob(JobId id) {
+  const Job* job = jobs_.Find(id);
+  if (job == nullptr) return true;
+  const bool ended = job->state != JobState::kPending;
+  // An end is written after all that it rests on.
+  const Status saved = ended && unsaved_.contains(id)
+                           ? Unavailable("a target's record is not written yet")
+                           : options_.store.SaveHead(*job);
+  if (!saved.ok()) {
+    LOG_ERROR("a job's record is not written, tried again", {{"job", id}, {"error", saved}});
+    unsaved_heads_.insert(id);
+    return false;
+  }
+  if (!ended) return true;
+  const JobCounts counts = CountsOf(*job);
+  LOG_INFO("job ended", {{"job", id},
+                         {"state", JobStateName(job->state)},
+                         {"done", counts.done},
+                         {"failed", counts.failed},
+                         {"reason", job->reason}});
+  ended_[id] = HeadOf(id);
+  jobs_.Remove(id);
+  secrets_.erase(id);
+  tasks_saved_.erase(id);
+  return true;
+}
+
+OrderLink* OrderHub::LinkOf(const std::string& node_id) {
+  const auto session = by_node_.find(node_id);
+  return session == by_node_.end() ? nullptr : sessions_.at(session->second).link.get();
+}
+
+void OrderHub::SendOrder(const JobAction& action) {
+  const Job* job = jobs_.Find(action.job);
+  if (job == nullptr) return;
+  const Target& target = job->targets[action.target];
+  OrderLink* link = LinkOf(target.node_id);
+  if (link == nullptr || target.state != TargetState::kRunning) return;
+  v1::OrdersToNode message;
+  *message.mutable_order() =
+      MakeOrder(*job, target, secrets_[action.job], options_.clock.WallNow());
+  link->Send(message);
+}
+
+void OrderHub::SendCancel(const JobAction& action) {
+  OrderLink* link = LinkOf(action.node_id);
+  if (link == nullptr) return;
+  v1::OrdersToNode message;
+  message.mutable_cancel()->set_job(action.job);
+  message.mutable_cancel()->set_attempt(action.attempt);
+  link->Send(message);
+}
+
+// --- the API's side ---
+
+Job OrderHub::HeadOf(JobId id) const {
+  Job head = *jobs_.Find(id);
+  head.targets.clear();
+  head.tasks.clear();
+  head.targets.shrink_to_fit();
+  head.tasks.shrink_to_fit();
+  return head;
+}
+
+void OrderHub::MakeRoom() {
+  while (ended_.size() + jobs_.Ids().size() >= kMaxJobs && !ended_.empty()) {
+    const Job& oldest = ended_.begin()->second;
+    if (!options_.store.Remove(oldest.id).ok()) return;
+    if (!oldest.idempotency_key.empty()) by_key_.erase(oldest.idempotency_key);
+    ended_.erase(ended_.begin());
+  }
+}
+
+Result<JobId> OrderHub::Create(const JobRequest& request, const Origin& origin) {
+  Job job;
+  job.targets = TRY(ChooseTargets(request.spec, options_.fleet.List()));
+  job.spec = request.spec;
+  job.bio = request.bio;
+  job.task_id = NewGroupId();
+  job.idempotency_key = origin.idempotency_key;
+  job.request_sum = origin.request_sum;
+  MutexLock lock(mutex_);
+  if (const auto known = by_key_.find(origin.idempotency_key);
+      !origin.idempotency_key.empty() && known != by_key_.end()) {
+    const Job* active = jobs_.Find(known->second);
+    const Job& before = active != nullptr ? *active : ended_.at(known->second);
+    if (before.request_sum == origin.request_sum) return before.id;
+    return AlreadyExists("Idempotency-Key: it was used for another request (job " +
+                         std::to_string(before.id) + ")");
+  }
+  if (jobs_.Ids().size() >= Jobs::kMaxActive) {
+    return ResourceExhausted("too many jobs are under way (wait for some, or cancel them)");
+  }
+  MakeRoom();
+  job.id = TRY(options_.store.NextId());
+  job.created = job.updated = options_.clock.WallNow();
+  job.deadline = job.created + job.spec.timeout;
+  job.sealed = SealSecrets(options_.sealer, job.id, request.secrets);
+  TRY_STATUS(options_.store.Create(job));
+  const JobId id = job.id;
+  if (!job.idempotency_key.empty()) by_key_[job.idempotency_key] = id;
+  LOG_INFO("job created", {{"job", id},
+                           {"type", JobKindName(job.spec.kind)},
+                           {"items", job.spec.items.size()},
+                           {"nodes", job.targets.size()}});
+  TRY_STATUS(Begin(std::move(job)));
+  (void)Apply();
+  return id;
+}
+
+Status OrderHub::Read(JobId id, const std::function<void(const Job&)>& read) const {
+  {
+    MutexLock lock(mutex_);
+    if (const Job* job = jobs_.Find(id); job != nullptr) {
+      if (job->state == JobState::kPending) {
+        read(*job);
+      } else {
+        Job shown = *job;  // its end is not written down yet
+        shown.state = JobState::kPending;
+        read(shown);
+      }
+      return OkStatus();
+    }
+    if (!ended_.contains(id)) return NoJob(id);
+  }
+  read(TRY(options_.store.Load(id)));
+  return OkStatus();
+}
+
+OrderHub::Page OrderHub::List(std::optional<JobState> state, size_t page, size_t per_page) const {
+  Page out;
+  const size_t first = (page - 1) * per_page;
+  MutexLock lock(mutex_);
+  std::vector<JobId> ids = jobs_.Ids();
+  for (const auto& [id, head] : ended_) ids.push_back(id);
+  std::ranges::sort(ids, std::greater());
+  for (const JobId id : ids) {
+    const Job* active = jobs_.Find(id);
+    if (state && (active != nullptr ? JobState::kPending : ended_.at(id).state) != *state) continue;
+    const size_t place = out.total++;
+    if (place < first || place >= first + per_page) continue;
+    out.heads.push_back(active != nullptr ? HeadOf(id) : ended_.at(id));
+    if (active != nullptr) out.heads.back().state = JobState::kPending;
+  }
+  return out;
+}
+
+Status OrderHub::SetBio(JobId id, const std::string& bio) {
+  MutexLock lock(mutex_);
+  if (jobs_.Find(id) != nullptr) {
+    TRY_STATUS(jobs_.SetBio(id, bio, options_.clock.WallNow()));
+    return Apply() ? OkStatus()
+                   : ResourceExhausted("it is not written down yet (is the disk full?)");
+  }
+  const auto head = ended_.find(id);
+  if (head == ended_.end()) return NoJob(id);
+  Job changed = head->second;
+  changed.bio = bio;
+  changed.updated = options_.clock.WallNow();
+  TRY_STATUS(options_.store.SaveHead(changed));
+  head->second = std::move(changed);
+  return OkStatus();
+}
+
+Status OrderHub::Cancel(JobId id) {
+  MutexLock lock(mutex_);
+  if (ended_.contains(id)) {
+    return FailedPrecondition("job " + std::to_string(id) + " has ended already");
+  }
+  if (jobs_.Find(id) == nullptr) return NoJob(id);
+  TRY_STATUS(jobs_.Abort(id, Cancelled("the job was cancelled"), options_.clock.WallNow()));
+  (void)Apply();
+  return OkStatus();
+}
+
+Status OrderHub::Retry(JobId id) {
+  MutexLock lock(mutex_);
+  if (jobs_.Find(id) != nullptr) {
+    return FailedPrecondition("job " + std::to_string(id) + " is under way (cancel it first)");
+  }
+  if (!ended_.contains(id)) return NoJob(id);
+  Job job = RetryOf(TRY(options_.store.Load(id)), options_.clock.WallNow());
+  if (CountsOf(job).waiting == 0) {
+    return FailedPrecondition("nothing of job " + std::to_string(id) + " failed");
+  }
+  if (jobs_.Ids().size() >= Jobs::kMaxActive) {
+    return ResourceExhausted("too many jobs are under way (wait for some, or cancel them)");
+  }
+  TRY_STATUS(options_.store.Create(job));
+  ended_.erase(id);
+  TRY_STATUS(Begin(std::move(job)));
+  (void)Apply();
+  return OkStatus();
+}
+
+Status OrderHub::Remove(JobId id) {
+  MutexLock lock(mutex_);
+  const Job* active = jobs_.Find(id);
+  if (active == nullptr && !ended_.contains(id)) return NoJob(id);
+  const std::string key =
+      active != nullptr ? active->idempotency_key : ended_.at(id).idempotency_key;
+  TRY_STATUS(options_.store.Remove(id));
+  if (!key.empty()) by_key_.erase(key);
+  ended_.erase(id);
+  jobs_.Remove(id);
+  secrets_.erase(id);
+  tasks_saved_.erase(id);
+  unsaved_.erase(id);
+  unsaved_heads_.erase(id);
+  (void)Apply();
+  return OkStatus();
+}
+
+std::vector<Reading> OrderHub::Readings() const {
+  MutexLock lock(mutex_);
+  std::array<size_t, 3> by_state{};
+  for (const auto& [id, head] : ended_) ++by_state[static_cast<size_t>(head.state)];
+  by_state[static_cast<size_t>(JobState::kPending)] += jobs_.Ids().size();
+  std::vector<Reading> out;
+  for (const JobState state : {JobState::kPending, JobState::kSuccess, JobState::kFailure}) {
+    out.push_back({"hearth_manager_jobs",
+                   "Jobs that are kept, by state.",
+                   {{"state", std::string(JobStateName(state))}},
+                   static_cast<double>(by_state[static_cast<size_t>(state)]),
+                   false});
+  }
+  out.push_back({"hearth_manager_order_streams",
+                 "Nodes that take orders now.",
+                 {},
+                 static_cast<double>(sessions_.size()),
+                 false});
+  return out;
+}
+
+}  // namespace hearth::manager

@@ -1,0 +1,135 @@
+// OrderHub: the jobs, and the nodes' order streams, behind one mutex.
+//
+// Jobs (the pure core) says what is to be done; here it is written down and sent. What a report
+// settles is in the store before the node hears so; a job that ended is answered as ended only
+// once that is written down. Any thread; no call waits for the network.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "base/status.h"
+#include "base/thread.h"
+#include "manager/fleet.h"
+#include "manager/job.h"
+#include "manager/job_request.h"
+#include "manager/job_store.h"
+#include "manager/jobs.h"
+#include "manager/sealer.h"
+#include "manager/stream_link.h"
+#include "net/grpc_tls.h"
+
+namespace hearth::v1 {
+class OrderProgress;
+class OrderReport;
+class OrdersFromNode;
+class OrdersHello;
+class OrdersToNode;
+}  // namespace hearth::v1
+
+namespace hearth::manager {
+
+using OrderLink = StreamLink<v1::OrdersToNode>;
+
+class OrderHub {
+ public:
+  static constexpr uint32_t kProtocol = 1;
+  static constexpr uint32_t kOldestProtocol = 1;
+  static constexpr size_t kMaxJobs = 10'000;  // kept; those that ended longest ago go
+
+  struct Options {
+    Fleet& fleet;
+    JobStore& store;
+    const Sealer& sealer;
+    const Clock& clock = RealClock();
+  };
+  // Goes on with the jobs of before. kDataLoss: a record that cannot be read.
+  static Result<std::unique_ptr<OrderHub>> Open(Options options);
+
+  // --- the nodes' streams ---
+  using SessionId = uint64_t;
+  // Errors end the stream: kUnauthenticated: no node's certificate; kNotFound: forgotten;
+  // kPermissionDenied: banned; kFailedPrecondition: no common protocol. An older stream of the node
+  // is closed (kAborted).
+  Result<SessionId> Open(const net::GrpcTlsPeer& peer, const v1::OrdersHello& hello,
+                         std::shared_ptr<OrderLink> link) EXCLUDES(mutex_);
+  Status Receive(SessionId session, const v1::OrdersFromNode& message) EXCLUDES(mutex_);
+  void Closed(SessionId session) EXCLUDES(mutex_);
+  // The node was forgotten or banned.
+  void Lost(const std::string& node_id, const Status& why) EXCLUDES(mutex_);
+  // At least once a second.
+  void Tick() EXCLUDES(mutex_);
+  void CloseAll(const Status& why) EXCLUDES(mutex_);
+
+  // --- jobs ---
+  struct Origin {                 // of a job
+    std::string idempotency_key;  // "" = none
+    std::string request_sum;      // of the body
+  };
+  // Written down when it returns. With a key that came before: that job; kAlreadyExists: for
+  // another request. Errors as ChooseTargets(); kResourceExhausted: too many jobs.
+  Result<JobId> Create(const JobRequest& request, const Origin& origin) EXCLUDES(mutex_);
+  // kNotFound. `read` must not call back.
+  Status Read(JobId id, const std::function<void(const Job&)>& read) const EXCLUDES(mutex_);
+  struct Page {
+    std::vector<Job> heads;  // latest first
+    size_t total = 0;        // that match
+  };
+  Page List(std::optional<JobState> state, size_t page, size_t per_page) const EXCLUDES(mutex_);
+  Status SetBio(JobId id, const std::string& bio) EXCLUDES(mutex_);
+  // kNotFound; kFailedPrecondition: it has ended.
+  Status Cancel(JobId id) EXCLUDES(mutex_);
+  // What failed is tried again. kNotFound; kFailedPrecondition: under way, or nothing failed.
+  Status Retry(JobId id) EXCLUDES(mutex_);
+  // Cancels it where it is under way. kNotFound.
+  Status Remove(JobId id) EXCLUDES(mutex_);
+
+  std::vector<Reading> Readings() const EXCLUDES(mutex_);
+
+ private:
+  struct Session {
+    std::string node_id;
+    std::shared_ptr<OrderLink> link;
+  };
+
+  explicit OrderHub(Options options) : options_(std::move(options)) {}
+  Status Load() EXCLUDES(mutex_);
+  // Into the core, with its secrets.
+  Status Begin(Job job) REQUIRES(mutex_);
+  void MakeRoom() REQUIRES(mutex_);
+  Job HeadOf(JobId id) const REQUIRES(mutex_);
+  // Does what the core asks for; false: something could not be written down.
+  bool Apply() REQUIRES(mutex_);
+  bool SaveTarget(const JobAction& action) REQUIRES(mutex_);
+  bool SaveJob(JobId id) REQUIRES(mutex_);
+  void SendOrder(const JobAction& action) REQUIRES(mutex_);
+  void SendCancel(const JobAction& action) REQUIRES(mutex_);
+  // Nodes that were banned by the word of others.
+  void DropUntrusted() REQUIRES(mutex_);
+  OrderLink* LinkOf(const std::string& node_id) REQUIRES(mutex_);
+  Status TakeReport(const Session& session, const v1::OrderReport& report) REQUIRES(mutex_);
+  void End(SessionId id, const Status& why) REQUIRES(mutex_);
+
+  const Options options_;
+  mutable Mutex mutex_;
+  Jobs jobs_ GUARDED_BY(mutex_);
+  std::map<JobId, Job> ended_ GUARDED_BY(mutex_);                 // heads
+  std::map<JobId, JobSecrets> secrets_ GUARDED_BY(mutex_);        // of jobs under way
+  std::map<JobId, size_t> tasks_saved_ GUARDED_BY(mutex_);        // of jobs under way
+  std::map<JobId, std::set<size_t>> unsaved_ GUARDED_BY(mutex_);  // targets; tried again
+  std::set<JobId> unsaved_heads_ GUARDED_BY(mutex_);
+  std::map<std::string, JobId> by_key_ GUARDED_BY(mutex_);
+  SessionId next_session_ GUARDED_BY(mutex_) = 1;
+  std::map<SessionId, Session> sessions_ GUARDED_BY(mutex_);
+  std::map<std::string, SessionId> by_node_ GUARDED_BY(mutex_);
+};
+
+}  // namespace hearth::manager
