@@ -55,7 +55,8 @@ Result<PreheatRequest> ImageRequest(const v1::Order& order, const v1::OrderItem&
                                     Depth default_depth) {
   PreheatRequest request;
   request.reference = item.image();
-  request.depth = order.depth().empty() ? default_depth : TRY(ParseDepth(order.depth()));
+  request.is_default_depth = order.depth().empty();
+  request.depth = request.is_default_depth ? default_depth : TRY(ParseDepth(order.depth()));
   for (const std::string& platform : order.platforms()) {
     request.platforms.push_back(TRY(oci::Platform::Parse(platform)));
   }

@@ -24,7 +24,7 @@ class OrderBookTest : public ::testing::Test {
             [this](const FileRequest& request, auto, const auto&, std::stop_token) {
               const std::lock_guard lock(mutex_);
               files_.push_back(request);
-              return Result<PreheatResult>(PreheatResult{.copies = {{.size_bytes = 5}}});
+              return Result<PreheatResult>(ResultOf(Depth::kBlobs));
             },
         .timers = timers_,
         .parallel = 2});
@@ -34,6 +34,15 @@ class OrderBookTest : public ::testing::Test {
     timers_.Stop();
   }
 
+  static PreheatResult ResultOf(Depth depth) {
+    PreheatResult result;
+    result.depth = depth;
+    result.bytes_total = result.bytes_fetched = 7;
+    PreheatCopy& copy = result.copies.emplace_back();
+    copy.size_bytes = 7;
+    copy.is_manifest = true;
+    return result;
+  }
   Result<PreheatResult> Work(const PreheatRequest& request,
                              const std::function<void(const PreheatProgress&)>& progress,
                              const std::stop_token& stop) {
@@ -50,10 +59,7 @@ class OrderBookTest : public ::testing::Test {
     }
     if (stop.stop_requested()) return Cancelled("stopped");
     if (!fails_.ok()) return fails_;
-    return PreheatResult{.depth = request.depth,
-                         .bytes_fetched = 7,
-                         .bytes_total = 7,
-                         .copies = {{.size_bytes = 7, .is_manifest = true}}};
+    return ResultOf(request.depth);
   }
 
   static v1::Order Order(uint64_t job, uint32_t attempt = 1, int items = 1) {
