@@ -46,6 +46,7 @@ Status DiskSnapshotStore::CommitLayer(const LayerInfo& layer) {
         for (const auto& name : aliases->second) {
           SnapshotRecord record = TRY(index_.FindSnapshot(name));
           record.info.directory = layer.directory;
+          record.usage.reset();
           index_.Put(batch, record);
         }
       }

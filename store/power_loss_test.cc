@@ -164,6 +164,44 @@ TEST_F(PowerLossTest, WhatContainerdUnpackedIsNotMountedTorn) {
               ElementsAre(store_->FsPath(store_->FindLayer(Id("torn"))->directory)));
 }
 
+// Its name says which layer it is a copy of, but the layer unpacked again is not that copy.
+TEST_F(PowerLossTest, ATornCopyForAUserNamespaceIsNotMounted) {
+  Layer("base");
+  ASSERT_TRUE(store_->Alias(Id("base"), "").ok());
+  const std::string copy = "k8s.io/3/" + Id("base").ToString() + "-1000-65536";
+  CommitOwn(copy);
+  CommitOwn("k8s.io/4/made-by-hand-1-2");
+  Sync();
+  CommitOwn("k8s.io/5/" + Id("base").ToString() + "-0-1");
+  LosePower();
+  EXPECT_TRUE(Create("a", copy).ok()) << "synced before";
+  EXPECT_TRUE(Create("b", "k8s.io/4/made-by-hand-1-2").ok());
+  for (int start = 0; start < 2; ++start) {
+    const Status torn = Create("c", "k8s.io/5/" + Id("base").ToString() + "-0-1");
+    EXPECT_EQ(torn.code(), StatusCode::kFailedPrecondition);
+    EXPECT_THAT(torn.message(), testing::HasSubstr("ctr snapshots rm"));
+    Start();
+  }
+  EXPECT_TRUE(store_->Remove("k8s.io/5/" + Id("base").ToString() + "-0-1").ok());
+}
+
+// kubelet's figures of an image must not be zero for good because it asked too early.
+TEST_F(PowerLossTest, SizeAskedForMeanwhileIsNotKept) {
+  LayerInfo layer = Layer("loose");
+  const auto name = store_->Alias(Id("loose"), "");
+  ASSERT_TRUE(name.ok());
+  LosePower();
+  (void)store_->Usage(name->name);
+  LayerInfo again = Layer("loose");
+  const auto usage = store_->Usage(name->name);
+  ASSERT_TRUE(usage.ok()) << usage.status();
+  EXPECT_EQ(usage->size_bytes, again.disk_bytes);
+  CommitOwn("k8s.io/9/" + Id("own").ToString());
+  LosePower();
+  EXPECT_EQ(store_->Usage("k8s.io/9/" + Id("own").ToString()).status().code(),
+            StatusCode::kUnavailable);
+}
+
 TEST_F(PowerLossTest, ALostLayerIsForgottenWithWhoWantsIt) {
   for (const std::string name : {"aliased", "preheated", "renamed"}) Layer(name);
   const auto alias = store_->Alias(Id("aliased"), "");

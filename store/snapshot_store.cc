@@ -229,6 +229,13 @@ Result<SnapshotUsage> DiskSnapshotStore::Usage(const std::string& name) {
       return SnapshotUsage{layer->disk_bytes, layer->inodes};
     }
   }
+  if (record.info.directory == 0) {
+    if (record.info.chain) {
+      const auto lost = index_.FindLostLayer(*record.info.chain);
+      if (lost.ok()) return SnapshotUsage{lost->disk_bytes, lost->inodes};
+    }
+    return Unavailable("the files of snapshot " + name + " are being brought back");
+  }
   const SnapshotUsage usage = TRY(directories_.Measure(record.info.directory));
   if (record.info.kind != SnapshotKind::kCommitted) return usage;
   MutexLock lock(mutex_);
@@ -275,11 +282,16 @@ Status DiskSnapshotStore::RemoveTreeOf(uint64_t directory, const std::stop_token
 
 Status DiskSnapshotStore::CheckFiles(const std::string& name) const {
   for (std::string next = name; !next.empty();) {
-    const SnapshotInfo info = TRY(index_.FindSnapshot(next)).info;
-    if (info.directory == 0) {
+    const SnapshotRecord record = TRY(index_.FindSnapshot(next));
+    if (record.info.directory == 0) {
       return FailedPrecondition("the files of snapshot " + next + " were lost at a power failure");
     }
-    next = info.parent;
+    if (!record.unsynced_boot.empty() && FromAnotherBoot(record.unsynced_boot)) {
+      return FailedPrecondition("snapshot " + next +
+                                " may have lost files at a power failure (remove it with ctr "
+                                "snapshots rm; containerd then makes it anew)");
+    }
+    next = record.info.parent;
   }
   return OkStatus();
 }

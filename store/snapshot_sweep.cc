@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/units.h"
 #include "store/disk_snapshot_store.h"
 
 namespace hearth::store {
@@ -19,6 +20,19 @@ namespace {
 std::optional<Digest> ChainOf(const std::string& name) {
   const auto chain = Digest::Parse(name.substr(name.rfind('/') + 1));
   return chain.ok() ? std::optional(*chain) : std::nullopt;
+}
+
+// "k8s.io/17/sha256:…-1000-1000": a layer's files again, owned as a user namespace has them.
+bool IsRemappedCopy(const std::string& name) {
+  std::string rest = name;
+  for (int i = 0; i < 2; ++i) {
+    const size_t dash = rest.rfind('-');
+    if (dash == std::string::npos || !ParseDecimal(std::string_view(rest).substr(dash + 1))) {
+      return false;
+    }
+    rest.resize(dash);
+  }
+  return ChainOf(rest).has_value();
 }
 
 }  // namespace
@@ -131,6 +145,10 @@ Status DiskSnapshotStore::SweepSnapshot(SnapshotRecord record, Owners& owners, k
       record.usage.reset();
       SweepAlias(std::move(record), owners, batch);
       return OkStatus();
+    } else if (IsRemappedCopy(name)) {
+      // containerd makes it anew as soon as this one is removed; CheckFiles() refuses it meanwhile.
+      LOG_ERROR("a user namespace's copy of a layer may have lost files when the machine went down",
+                {{"name", name}});
     } else {
       // Nothing says what was in it, so that nothing better can take its place.
       LOG_WARNING("snapshot may have lost files when the machine went down", {{"name", name}});
