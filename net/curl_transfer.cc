@@ -6,11 +6,35 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "base/ascii.h"
 #include "net/proxy.h"
 
 namespace hearth::net {
 
 namespace {
+
+// What says how to answer, and nothing of who asks: any other field may be a secret for the host
+// that it was given for.
+HttpHeaders ForAnyHost(const HttpHeaders& headers) {
+  constexpr std::string_view kNames[] = {"accept",
+                                         "accept-encoding",
+                                         "accept-language",
+                                         "cache-control",
+                                         "content-type",
+                                         "if-match",
+                                         "if-modified-since",
+                                         "if-none-match",
+                                         "if-range",
+                                         "if-unmodified-since",
+                                         "pragma",
+                                         "range",
+                                         "user-agent"};
+  HttpHeaders kept;
+  for (const auto& [name, value] : headers.fields()) {
+    if (std::ranges::find(kNames, AsciiLower(name)) != std::end(kNames)) kept.Add(name, value);
+  }
+  return kept;
+}
 
 constexpr size_t kMaxResponseHeaderBytes = 256 * 1024;
 constexpr uint64_t kMaxRedirectBodyBytes = 64 * 1024;
@@ -436,9 +460,7 @@ Result<bool> CurlTransfer::FollowRedirect() {
         .Annotate(origin_.ToString());
   }
   if (!next->SameAs(origin_)) {
-    for (const char* secret : {"Authorization", "Cookie", "Proxy-Authorization", "Host"}) {
-      request.headers.Remove(secret);
-    }
+    request.headers = ForAnyHost(request.headers);
     request.unix_socket.clear();
   }
   const bool see_other = head_.status == 303 && request.method != "HEAD";

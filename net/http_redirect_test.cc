@@ -74,8 +74,10 @@ TEST(RedirectTest, SecretsStayWithTheirOrigin) {
     EXPECT_TRUE(response.value().effective_url.ends_with("/end"));
   };
   const auto has_secrets = [](const std::string& request) {
-    EXPECT_TRUE(HasLine(request, "X-Plain: p"));
-    EXPECT_EQ(HasLine(request, "Authorization: Bearer t"), HasLine(request, "Cookie: c=1"));
+    // Any field may be a token of the first host: only those that say how to answer go on.
+    for (const char* line : {"X-Plain: p", "Cookie: c=1"}) {
+      EXPECT_EQ(HasLine(request, "Authorization: Bearer t"), HasLine(request, line)) << line;
+    }
     return HasLine(request, "Authorization: Bearer t");
   };
   fetch("/same");

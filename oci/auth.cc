@@ -28,7 +28,9 @@ std::string KeyOf(const AuthTarget& target) {
     hash.Update(std::to_string(part->size()) + ":");
     hash.Update(*part);
   }
-  return target.host + " " + target.scope + " " + hash.Current().hex();
+  // What was made for TLS is not sent without it.
+  return target.host + (target.plain_http ? " plain " : " tls ") + target.scope + " " +
+         hash.Current().hex();
 }
 
 // "https://auth.example.com:443/token" → "auth.example.com"

@@ -145,10 +145,13 @@ Outcome RegistryCall::Failure(const Route& route, const net::HttpResponse& answe
 Result<Route> RegistryCall::OriginRoute(const RegistryHost& host) const {
   const bool plain =
       host.plain_http.value_or(access_.plain_http.value_or(IsLoopbackHost(access_.registry)));
+  // The node's credential goes in the clear only where the node's own settings say so.
+  const bool clear_for_caller = !host.plain_http && access_.plain_http.value_or(false);
   Route route;
   route.auth.host = RegistryApiHost(access_.registry);
   route.auth.scope = "repository:" + access_.repository + ":pull";
-  route.auth.credential = access_.credential.empty() ? host.credential : access_.credential;
+  route.auth.credential =
+      access_.credential.empty() && !clear_for_caller ? host.credential : access_.credential;
   route.auth.ca_file = host.ca_file;
   route.auth.plain_http = plain;
   route.shared = host.shared;

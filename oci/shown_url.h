@@ -3,13 +3,15 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace hearth::oci {
 
 // "https://user:password@host/f" → "https://host/f"
 std::string WithoutUserInfo(std::string url);
-// URL without userinfo, and with the values of the default list's parameters as ***; for messages.
-std::string WithoutSecrets(std::string_view url);
+// URL without userinfo, and with the values of parameters that sign as ***: those of the default
+// list, the usual ones beside it, and `more`, all in any case; for messages.
+std::string WithoutSecrets(std::string_view url, const std::vector<std::string>& more = {});
 // Scheme is http or https, in any case.
 bool IsFileUrl(std::string_view url);
 

@@ -233,7 +233,7 @@ def test_redirect_is_followed_without_credentials(bed):
     status, _, body = proxied(node, front.url("/f"), "-H", "Authorization: Bearer secret", "-H", "X-Mine: 1")
     assert (status, body) == (200, FILE)
     assert front.asked[0].headers["authorization"] == "Bearer secret"
-    assert "authorization" not in storage.asked[0].headers and storage.asked[0].headers["x-mine"] == "1"
+    assert not {"authorization", "x-mine"} & set(storage.asked[0].headers)
 
 
 @pytest.mark.parametrize("offline", ["allow", "deny"])
