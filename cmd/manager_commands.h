@@ -50,4 +50,12 @@ int RunTokensList(const Common& common, const ManagerArgs& manager, bool join);
 int RunTokensRevoke(const Common& common, const ManagerArgs& manager, bool join,
                     const std::string& id);
 
+struct PrepullArgs {
+  std::vector<std::string> files;    // "-" = stdin
+  std::vector<std::string> secrets;  // "NAMESPACE/NAME=FILE", each file a docker config
+  bool wait = false;
+  bool dry_run = false;
+};
+int RunPrepull(const Common& common, const ManagerArgs& manager, const PrepullArgs& args);
+
 }  // namespace hearth::cmd

@@ -74,6 +74,7 @@ Status ManagerParts::OpenStore(const config::ManagerConfig& config) {
 }
 
 Status ManagerParts::OpenHubs(const LiveManagerConfig& live) {
+  secrets.emplace(*kv, *sealer);
   jobs.emplace(*kv);
   orders = TRY(manager::OrderHub::Open({.fleet = *fleet, .store = *jobs, .sealer = *sealer}));
   uint64_t seed = 0;
@@ -105,9 +106,15 @@ void ManagerParts::OpenApi(const LiveManagerConfig& live) {
       .orders = *orders, .clusters = *clusters, .fleet = *fleet, .allowed_hosts = [&live] {
         return live.Get()->preheat_allow;
       }});
+  pull_jobs.emplace(manager::PullJobs::Options{
+      .orders = *orders, .secrets = *secrets, .fleet = *fleet, .allowed_hosts = [&live] {
+        return live.Get()->preheat_allow;
+      }});
+  pull_job_api.emplace(*pull_jobs, *secrets);
   router.emplace(*tokens, RealClock());
   api->AddTo(*router);
   job_api->AddTo(*router);
+  pull_job_api->AddTo(*router);
 }
 
 void ManagerParts::Tick() {

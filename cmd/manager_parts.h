@@ -20,8 +20,11 @@
 #include "manager/job_store.h"
 #include "manager/order_hub.h"
 #include "manager/order_service.h"
+#include "manager/pull_job_api.h"
+#include "manager/pull_jobs.h"
 #include "manager/router.h"
 #include "manager/sealer.h"
+#include "manager/secret_store.h"
 #include "manager/throttle.h"
 #include "manager/tokens.h"
 #include "manager/tracker_hub.h"
@@ -45,8 +48,10 @@ struct ManagerParts {
   std::unique_ptr<manager::Fleet> fleet;
   std::unique_ptr<manager::Clusters> clusters;
   std::unique_ptr<manager::Sealer> sealer;
+  std::optional<manager::SecretStore> secrets;
   std::optional<manager::JobStore> jobs;
   std::unique_ptr<manager::OrderHub> orders;
+  std::optional<manager::PullJobs> pull_jobs;
   std::optional<manager::TrackerHub> tracker;
   manager::Throttle throttle;
   std::optional<manager::Enrolment> enrolment;
@@ -56,6 +61,7 @@ struct ManagerParts {
   std::shared_ptr<grpc::Service> order_service;
   std::optional<manager::Api> api;
   std::optional<manager::JobApi> job_api;
+  std::optional<manager::PullJobApi> pull_job_api;
   std::optional<manager::Router> router;
 
  private:

@@ -70,6 +70,27 @@ void AddJobs(CLI::App& app, const Shared& common, Run& run) {
       [=] { return RunJobsChange(*common, *manager, "retry", *id); });
 }
 
+void AddPrepull(CLI::App& app, const Shared& common, Run& run) {
+  auto manager = std::make_shared<ManagerArgs>();
+  auto args = std::make_shared<PrepullArgs>();
+  CLI::App* sub =
+      Add(app, "prepull", "hand ImagePrePullJobs of KubeEdge to a manager",
+          "hearth prepull -f job.yaml --secret default/secret=config.json --wait", common);
+  AddManagerOption(*sub, manager);
+  sub->add_option("-f,--file", args->files, "YAML or JSON documents, - for stdin; repeatable")
+      ->type_name("FILE")
+      ->required()
+      ->allow_extra_args(false);
+  sub->add_option("--secret", args->secrets,
+                  "a docker config that jobs name as imageSecrets; repeatable")
+      ->type_name("NAMESPACE/NAME=FILE")
+      ->allow_extra_args(false);
+  sub->add_flag("--wait", args->wait, "until each job has ended (exit 1 failed, 4 on some nodes)");
+  sub->add_flag("--dry-run", args->dry_run, "check everything, and begin nothing");
+  sub->callback(
+      [=, &run] { run = Checked(common, [=] { return RunPrepull(*common, *manager, *args); }); });
+}
+
 void AddTokens(CLI::App& app, const Shared& common, Run& run) {
   auto manager = std::make_shared<ManagerArgs>();
   auto args = std::make_shared<TokenArgs>();
@@ -118,6 +139,7 @@ void AddManagerCommands(CLI::App& app, const Shared& common, Run& run) {
   AddManager(app, common, run);
   AddNodes(app, common, run);
   AddJobs(app, common, run);
+  AddPrepull(app, common, run);
   AddTokens(app, common, run);
 }
 

@@ -87,11 +87,12 @@ plugin::OrderBook::Options OrderOptions(NodeBase& base, ImageSide& images,
 // same where the start failed half-way.
 void Stop(NodeBase& base, ImageSide& images, FileSide& files, NodeServers& servers,
           plugin::OrderBook& orders) {
+  // First: the manager must not hear that work failed which the stop ended.
+  orders.Stop();
   base.swarm->Stop();
   if (images.containerd.client) images.containerd.client->Stop();
   images.mender.Stop();
   servers.StopWork();
-  orders.Stop();
   files.files.Stop();
   images.builder.Stop();
   servers.Stop(kGrace);

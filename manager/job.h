@@ -69,12 +69,26 @@ struct JobSpec {
   uint32_t count = 0;       // at most so many nodes; 0 = all
   uint32_t percentage = 0;  // of them; 0 = all
 
-  uint32_t concurrency = 500;                                   // nodes at once
-  uint32_t parallel_items = 0;                                  // on one node; 0 = as it likes
-  std::chrono::milliseconds timeout{std::chrono::minutes(60)};  // from the creation on
-  uint32_t retries = 0;                                         // of one node
-  FailureTolerance failure_tolerate = FailureTolerance::None();
+  uint32_t concurrency = 500;                                    // nodes at once
+  uint32_t parallel_items = 0;                                   // on one node; 0 = as it likes
+  std::chrono::milliseconds timeout{std::chrono::minutes(60)};   // from the creation on
+  uint32_t retries = 0;                                          // of one node
+  FailureTolerance failure_tolerate = FailureTolerance::None();  // of the nodes
+  // Of pull jobs: `timeout` is 0, and each node has this long from its first order on. What is
+  // offline when all others have ended may still come for as long.
+  std::chrono::milliseconds node_timeout{0};
+  bool stop_early = false;                // no new node once too many failed
+  bool check_cpu = false;                 // a node whose processors …
+  bool check_memory = false;              // … or memory are busy is left alone
   std::vector<std::string> header_names;  // their values are in JobSecrets
+};
+
+// Of a registry.
+struct ItemLogin {
+  std::string username;
+  std::string password;
+  std::string identity_token;  // an OAuth2 refresh token
+  bool empty() const { return username.empty() && identity_token.empty(); }
 };
 
 // Sealed wherever it is kept, and sent to the items' own hosts only.
@@ -83,6 +97,7 @@ struct JobSecrets {
   std::string username;
   std::string password;
   std::vector<std::pair<std::string, std::string>> headers;
+  std::vector<ItemLogin> logins = {};  // one per item, or none; before username and password
 };
 
 // Something that a node can have: one URL.
@@ -123,18 +138,21 @@ struct Target {
   std::vector<ItemFailure> why;  // of the last attempt that failed
   std::string depth;             // reached
   TargetBytes bytes;
+  WallTime first_order{};  // since the manager's start; {} = none yet
 };
 
 struct Job {
   JobId id = 0;
-  std::string task_id;  // "group_" and a UUID
+  std::string task_id;   // "group_" and a UUID
+  std::string name;      // of a pull job; "" of others
+  std::string document;  // of a pull job, as JSON; not in heads
   std::string bio;
   JobState state = JobState::kPending;
   bool cancelled = false;
   std::string reason;  // of a failure, for people
   WallTime created{};
   WallTime updated{};
-  WallTime deadline{};
+  WallTime deadline{};  // {} = none
   JobSpec spec;
   std::string sealed;  // JobSecrets; "" = none
   std::string idempotency_key;

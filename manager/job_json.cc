@@ -239,6 +239,7 @@ std::string JobNodesJson(const Job& job, const NodePage& page) {
   json nodes = json::array();
   size_t matching = 0;
   const size_t first = (page.page - 1) * page.per_page;
+  Budget budget(kMaxNodesJsonBytes);
   for (const Target& target : job.targets) {
     if (page.state && target.state != *page.state) continue;
     const size_t place = matching++;
@@ -252,7 +253,7 @@ std::string JobNodesJson(const Job& job, const NodePage& page) {
     node["depth"] = target.depth;
     node["tasks"] = json::array();
     for (const uint32_t copy : target.copies) {
-      node["tasks"].push_back(CopyJson(job.tasks[copy], target));
+      if (budget.cut() || !budget.Add(node["tasks"], CopyJson(job.tasks[copy], target))) break;
     }
     node["failures"] = json::array();
     for (const ItemFailure& failure : target.why) {
@@ -260,7 +261,7 @@ std::string JobNodesJson(const Job& job, const NodePage& page) {
     }
     nodes.push_back(std::move(node));
   }
-  return Dump({{"total", matching}, {"nodes", std::move(nodes)}});
+  return Dump({{"total", matching}, {"nodes", std::move(nodes)}, {"truncated", budget.cut()}});
 }
 
 }  // namespace hearth::manager

@@ -14,6 +14,7 @@
 namespace hearth::manager {
 
 inline constexpr size_t kMaxJobJsonBytes = 64 << 10;
+inline constexpr size_t kMaxNodesJsonBytes = 4 << 20;  // of a page's tasks
 
 // The whole job, cut to kMaxJobJsonBytes: failures go first, "truncated" says that there are more.
 std::string JobJson(const Job& job, const std::vector<ClusterInfo>& clusters);
@@ -25,7 +26,7 @@ struct NodePage {
   size_t per_page = 100;
   std::optional<TargetState> state;
 };
-// {"total": …, "nodes": […]}: each node with its copies.
+// {"total": …, "nodes": […], "truncated": …}: each node with its copies, as many as fit.
 std::string JobNodesJson(const Job& job, const NodePage& page);
 
 }  // namespace hearth::manager

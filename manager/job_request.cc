@@ -10,6 +10,7 @@
 #include "oci/platform.h"
 #include "oci/reference.h"
 #include "oci/shown_url.h"
+#include "oci/task_url.h"
 
 namespace hearth::manager {
 
@@ -233,7 +234,7 @@ void Reader::AddFile(const std::string& text, const char* field) {
   const auto task_id = TaskIdOf(out.spec, text);
   if (!task_id.ok()) return args.Reject(field, task_id.status().message());
   JobItem item;
-  item.url = oci::WithoutSecrets(text);
+  item.url = oci::WithoutSecrets(text, oci::ParseFilteredQueryParams(out.spec.filter));
   item.task_id = *task_id;
   out.secrets.urls.push_back(text);
   out.spec.items.push_back(std::move(item));

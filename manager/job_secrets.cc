@@ -18,11 +18,18 @@ std::string PurposeOf(JobId id) { return "job/" + std::to_string(id); }
 }  // namespace
 
 std::string SealSecrets(const Sealer& sealer, JobId id, const JobSecrets& secrets) {
-  if (secrets.urls.empty() && secrets.username.empty() && secrets.headers.empty()) return "";
+  const bool none = secrets.urls.empty() && secrets.username.empty() && secrets.headers.empty() &&
+                    secrets.logins.empty();
+  if (none) return "";
+  json logins = json::array();
+  for (const ItemLogin& login : secrets.logins) {
+    logins.push_back({login.username, login.password, login.identity_token});
+  }
   json plain = {{"urls", secrets.urls},
                 {"username", secrets.username},
                 {"password", secrets.password},
-                {"headers", secrets.headers}};
+                {"headers", secrets.headers},
+                {"logins", std::move(logins)}};
   return sealer.Seal(plain.dump(-1, ' ', false, json::error_handler_t::replace), PurposeOf(id));
 }
 
@@ -36,6 +43,10 @@ Result<JobSecrets> OpenSecrets(const Sealer& sealer, const Job& job) {
     secrets.username = record.at("username").get<std::string>();
     secrets.password = record.at("password").get<std::string>();
     secrets.headers = record.at("headers").get<std::vector<std::pair<std::string, std::string>>>();
+    for (const json& login : record.at("logins")) {
+      secrets.logins.push_back({login.at(0).get<std::string>(), login.at(1).get<std::string>(),
+                                login.at(2).get<std::string>()});
+    }
   } catch (const json::exception&) {
     return DataLoss("what is sealed for " + PurposeOf(job.id) + " cannot be read");
   }

@@ -14,6 +14,7 @@ constexpr const char* kNextKey = "next_job";
 constexpr const char* kHeads = "job/";
 constexpr const char* kTargets = "job_target/";
 constexpr const char* kTasks = "job_task/";
+constexpr const char* kDocuments = "job_document/";
 
 std::string Hex(uint64_t number, int digits) {
   char text[17] = {};
@@ -22,6 +23,7 @@ std::string Hex(uint64_t number, int digits) {
   return text;
 }
 std::string HeadKey(JobId id) { return kHeads + Hex(id, 16); }
+std::string DocumentKey(JobId id) { return kDocuments + Hex(id, 16); }
 std::string PrefixOf(const char* kind, JobId id) { return kind + Hex(id, 16) + "/"; }
 std::string PartKey(const char* kind, JobId id, size_t number) {
   return PrefixOf(kind, id) + Hex(number, 8);
@@ -62,6 +64,10 @@ json ToJson(const JobSpec& spec) {
           {"timeout_ms", spec.timeout.count()},
           {"retries", spec.retries},
           {"failure_tolerate", spec.failure_tolerate.ToString()},
+          {"node_timeout_ms", spec.node_timeout.count()},
+          {"stop_early", spec.stop_early},
+          {"check_cpu", spec.check_cpu},
+          {"check_memory", spec.check_memory},
           {"header_names", spec.header_names}};
 }
 
@@ -109,12 +115,17 @@ JobSpec SpecFrom(const json& record) {
   Read(record, "retries", spec.retries);
   spec.failure_tolerate =
       Named(FailureTolerance::Parse(record.at("failure_tolerate").get<std::string>()));
+  spec.node_timeout = std::chrono::milliseconds(record.at("node_timeout_ms").get<int64_t>());
+  Read(record, "stop_early", spec.stop_early);
+  Read(record, "check_cpu", spec.check_cpu);
+  Read(record, "check_memory", spec.check_memory);
   Read(record, "header_names", spec.header_names);
   return spec;
 }
 
 json ToJson(const Job& job) {
   return {{"task_id", job.task_id},
+          {"name", job.name},
           {"bio", job.bio},
           {"state", JobStateName(job.state)},
           {"cancelled", job.cancelled},
@@ -132,6 +143,7 @@ Job HeadFrom(JobId id, const json& record) {
   Job job;
   job.id = id;
   Read(record, "task_id", job.task_id);
+  Read(record, "name", job.name);
   Read(record, "bio", job.bio);
   job.state = Named(ParseJobState(record.at("state").get<std::string>()));
   Read(record, "cancelled", job.cancelled);
@@ -240,6 +252,7 @@ Result<JobId> JobStore::NextId() {
 Status JobStore::Create(const Job& job) {
   kv::Batch batch;
   batch.Put(kFamily, HeadKey(job.id), Dump(ToJson(job)));
+  if (!job.document.empty()) batch.Put(kFamily, DocumentKey(job.id), job.document);
   for (size_t i = 0; i < job.targets.size(); ++i) {
     batch.Put(kFamily, PartKey(kTargets, job.id, i), Dump(ToJson(job.targets[i])));
   }
@@ -283,6 +296,11 @@ Result<Job> JobStore::Load(JobId id) const {
   } catch (const json::exception& error) {
     return DataLoss("record " + HeadKey(id) + ": " + error.what());
   }
+  if (auto document = kv_.Get(kFamily, DocumentKey(id)); document.ok()) {
+    job.document = *std::move(document);
+  } else if (document.status().code() != StatusCode::kNotFound) {
+    return document.status();
+  }
   TRY_STATUS(ScanJson(kv_, PrefixOf(kTargets, id), [&](std::string_view, const json& record) {
     job.targets.push_back(TargetFrom(record));
   }));
@@ -301,6 +319,7 @@ Status JobStore::Remove(JobId id) {
   TRY_STATUS(kv_.Get(kFamily, HeadKey(id)).status());
   kv::Batch batch;
   batch.Delete(kFamily, HeadKey(id));
+  batch.Delete(kFamily, DocumentKey(id));
   for (const char* kind : {kTargets, kTasks}) {
     TRY_STATUS(kv_.Scan(kFamily, PrefixOf(kind, id), [&](std::string_view key, std::string_view) {
       batch.Delete(kFamily, std::string(key));

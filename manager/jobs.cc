@@ -6,6 +6,12 @@ namespace hearth::manager {
 
 namespace {
 
+// What one node says of a URL is not what another one has.
+std::string KeyOf(const JobTask& task) {
+  return task.url + "\n" + (task.digest ? task.digest->ToString() : "") + "\n" +
+         std::to_string(task.size_bytes);
+}
+
 // Asking again brings nothing else.
 bool IsFinal(StatusCode code) {
   return code == StatusCode::kInvalidArgument || code == StatusCode::kUnimplemented;
@@ -54,17 +60,21 @@ Status Jobs::Add(Job job) {
   Active& active = active_[job.id];
   active.job = std::move(job);
   for (size_t i = 0; i < active.job.tasks.size(); ++i) {
-    active.by_url[active.job.tasks[i].url] = static_cast<uint32_t>(i);
+    active.by_copy[KeyOf(active.job.tasks[i])] = static_cast<uint32_t>(i);
   }
   for (size_t i = 0; i < active.job.targets.size(); ++i) {
     Target& target = active.job.targets[i];
     active.by_node[target.node_id] = i;
     if (target.state == TargetState::kDone || target.state == TargetState::kFailed) continue;
     target.state = TargetState::kWaiting;
+    target.first_order = {};
     ++active.open;
     if (IsOnline(target.node_id)) active.ready.insert(i);
   }
+  const WallTime now = active.job.updated;
+  StopEarly(active, now);
   Dispatch(active);
+  EndIfSettled(active, now);
   return OkStatus();
 }
 
@@ -235,15 +245,16 @@ Status Jobs::AddCopies(Active& active, Target& target, const std::vector<ItemOut
     target.bytes.peer += item.bytes.peer;
     target.bytes.origin += item.bytes.origin;
     target.depth = item.depth;
+    if (!item.status.ok()) continue;
     for (const JobTask& copy : item.copies) {
-      auto known = active.by_url.find(copy.url);
-      if (known == active.by_url.end()) {
+      const std::string key = KeyOf(copy);
+      auto known = active.by_copy.find(key);
+      if (known == active.by_copy.end()) {
         if (active.job.tasks.size() >= kMaxTasksPerJob) {
           return ResourceExhausted("the job has more than " + std::to_string(kMaxTasksPerJob) +
                                    " blobs and files");
         }
-        known =
-            active.by_url.emplace(copy.url, static_cast<uint32_t>(active.job.tasks.size())).first;
+        known = active.by_copy.emplace(key, static_cast<uint32_t>(active.job.tasks.size())).first;
         active.job.tasks.push_back(copy);
       }
       copies.insert(known->second);
@@ -287,7 +298,38 @@ void Jobs::Fail(Active& active, size_t index, std::vector<ItemFailure> why, Wall
   target.state = TargetState::kFailed;
   --active.open;
   Emit(JobAction::Kind::kSaveTarget, active, index);
+  StopEarly(active, now);
   EndIfSettled(active, now);
+}
+
+void Jobs::FailTarget(Active& active, size_t index, const Status& why) {
+  Target& target = active.job.targets[index];
+  if (target.state == TargetState::kRunning) {
+    Emit(JobAction::Kind::kCancel, active, index);
+    LeaveRunning(active, index);
+  }
+  active.ready.erase(index);
+  active.retry_at.erase(index);
+  target.why = OnAllItems(active.job, why);
+  target.state = TargetState::kFailed;
+  --active.open;
+  Emit(JobAction::Kind::kSaveTarget, active, index);
+}
+
+void Jobs::StopEarly(Active& active, WallTime now) {
+  if (!active.job.spec.stop_early) return;
+  const JobCounts counts = CountsOf(active.job);
+  const auto failed = static_cast<uint32_t>(counts.failed);
+  const auto total = static_cast<uint32_t>(counts.total());
+  const FailureTolerance tolerance = active.job.spec.failure_tolerate;
+  if (!tolerance.Exceeded(failed, total)) return;
+  const Status why =
+      Aborted("not tried: " + std::to_string(failed) + " of " + std::to_string(total) +
+              " nodes failed, failureTolerate is " + tolerance.ToString());
+  for (size_t i = 0; i < active.job.targets.size(); ++i) {
+    if (active.job.targets[i].state == TargetState::kWaiting) FailTarget(active, i, why);
+  }
+  active.job.updated = now;
 }
 
 void Jobs::FailAll(Active& active, const Status& why, WallTime now) {
@@ -297,17 +339,8 @@ void Jobs::FailAll(Active& active, const Status& why, WallTime now) {
     const Status reason = why.code() == StatusCode::kDeadlineExceeded
                               ? LateReason(target, IsOnline(target.node_id))
                               : why;
-    if (target.state == TargetState::kRunning) {
-      Emit(JobAction::Kind::kCancel, active, i);
-      LeaveRunning(active, i);
-    }
-    target.why = OnAllItems(active.job, reason);
-    target.state = TargetState::kFailed;
-    --active.open;
-    Emit(JobAction::Kind::kSaveTarget, active, i);
+    FailTarget(active, i, reason);
   }
-  active.ready.clear();
-  active.retry_at.clear();
   active.job.updated = now;
   EndIfSettled(active, now);
   DispatchAll();
@@ -321,12 +354,8 @@ void Jobs::Lost(const std::string& node_id, const Status& why, WallTime now) {
     const size_t index = place->second;
     Target& target = active.job.targets[index];
     if (target.state == TargetState::kDone || target.state == TargetState::kFailed) continue;
-    LeaveRunning(active, index);
-    active.retry_at.erase(index);
-    target.why = OnAllItems(active.job, why);
-    target.state = TargetState::kFailed;
-    --active.open;
-    Emit(JobAction::Kind::kSaveTarget, active, index);
+    FailTarget(active, index, why);
+    StopEarly(active, now);
     EndIfSettled(active, now);
   }
 }
@@ -366,10 +395,11 @@ void Jobs::EndIfSettled(Active& active, WallTime now) {
 void Jobs::Tick(WallTime now) {
   for (auto& [id, active] : active_) {
     if (active.job.state != JobState::kPending) continue;
-    if (now >= active.job.deadline) {
+    if (active.job.deadline != WallTime{} && now >= active.job.deadline) {
       FailAll(active, DeadlineExceeded(""), now);
       continue;
     }
+    if (active.job.spec.node_timeout.count() > 0) TickPull(active, now);
     bool due = false;
     std::erase_if(active.retry_at, [&](const auto& entry) {
       if (now < entry.second) return false;
@@ -378,6 +408,40 @@ void Jobs::Tick(WallTime now) {
     });
     if (due) Dispatch(active);
   }
+}
+
+void Jobs::TickPull(Active& active, WallTime now) {
+  const auto limit = active.job.spec.node_timeout;
+  const std::string seconds =
+      std::to_string(std::chrono::duration_cast<std::chrono::seconds>(limit).count());
+  bool reachable = false;
+  size_t late = 0;
+  for (size_t i = 0; i < active.job.targets.size(); ++i) {
+    Target& target = active.job.targets[i];
+    const bool running = target.state == TargetState::kRunning;
+    if (!running && target.state != TargetState::kWaiting) continue;
+    if (running && target.first_order == WallTime{}) target.first_order = now;
+    if (target.first_order != WallTime{} && now - target.first_order >= limit) {
+      FailTarget(active, i, DeadlineExceeded("not done within timeoutSeconds (" + seconds + ")"));
+      ++late;
+    } else {
+      reachable = reachable || target.first_order != WallTime{} || IsOnline(target.node_id);
+    }
+  }
+  if (reachable || late > 0 || active.open == 0) {
+    active.unreachable_since = {};
+  } else if (active.unreachable_since == WallTime{}) {
+    active.unreachable_since = now;
+  } else if (now - active.unreachable_since >= limit) {
+    FailAll(active,
+            Unavailable("offline: no connection to the manager for " + seconds + " seconds"), now);
+    return;
+  }
+  if (late == 0) return;
+  active.job.updated = now;
+  StopEarly(active, now);
+  EndIfSettled(active, now);
+  Dispatch(active);
 }
 
 void Jobs::Emit(JobAction::Kind kind, const Active& active, size_t index) {
@@ -396,7 +460,7 @@ Job RetryOf(Job job, WallTime now) {
   job.cancelled = false;
   job.reason.clear();
   job.updated = now;
-  job.deadline = now + job.spec.timeout;
+  job.deadline = job.spec.timeout.count() > 0 ? now + job.spec.timeout : WallTime{};
   for (Target& target : job.targets) {
     if (target.state == TargetState::kDone) continue;
     target.state = TargetState::kWaiting;

@@ -6,6 +6,7 @@
 // A job's target waits until its node is there and one of the job's slots is free, then runs until
 // the node reports. A node that goes away keeps its order and gives up its slot. SUCCESS means that
 // every target reported each of its copies as verified, but for what failure_tolerate allows.
+// A pull job's time runs per node, and it starts no new node once too many have failed.
 #pragma once
 
 #include <cstdint>
@@ -85,11 +86,13 @@ class Jobs {
   struct Active {
     Job job;
     std::unordered_map<std::string, size_t> by_node;
-    std::unordered_map<std::string, uint32_t> by_url;  // of job.tasks
-    std::set<size_t> ready;                            // waiting, and its node is there
+    std::unordered_map<std::string, uint32_t> by_copy;  // job.tasks by KeyOf()
+    std::set<size_t> ready;                             // waiting, and its node is there
     std::map<size_t, WallTime> retry_at;
     size_t slots_taken = 0;  // running, and its node is there
     size_t open = 0;         // neither done nor failed
+    // Of a pull job: since when no open target's node is there; {} = one is.
+    WallTime unreachable_since{};
   };
   struct NodeState {
     bool online = false;
@@ -107,6 +110,11 @@ class Jobs {
   static std::vector<ItemFailure> OnAllItems(const Job& job, const Status& why);
   void Complete(Active& active, size_t index, WallTime now);
   Status AddCopies(Active& active, Target& target, const std::vector<ItemOutcome>& items);
+  // Of a job that stops early, where too many failed: its waiting targets are not tried.
+  void StopEarly(Active& active, WallTime now);
+  // Targets of a pull job whose time is up.
+  void TickPull(Active& active, WallTime now);
+  void FailTarget(Active& active, size_t index, const Status& why);
   void EndIfSettled(Active& active, WallTime now);
   void Emit(JobAction::Kind kind, const Active& active, size_t index);
 

@@ -1,12 +1,10 @@
 #include "manager/order_hub.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "base/log.h"
 #include "hearth/v1/orders.pb.h"
-#include "manager/job_scope.h"
 #include "manager/job_secrets.h"
 #include "manager/order_messages.h"
 
@@ -20,8 +18,6 @@ Result<uint32_t> CommonProtocol(const v1::Versions& theirs) {
   if (newest >= std::max(theirs.protocol_min(), OrderHub::kOldestProtocol)) return newest;
   return FailedPrecondition("no protocol of orders that both sides speak (upgrade the older one)");
 }
-
-Status NoJob(JobId id) { return NotFound("there is no job " + std::to_string(id)); }
 
 }  // namespace
 
@@ -37,6 +33,7 @@ Status OrderHub::Load() {
   MutexLock lock(mutex_);
   for (Job& head : TRY(options_.store.Heads())) {
     if (!head.idempotency_key.empty()) by_key_[head.idempotency_key] = head.id;
+    if (!head.name.empty()) by_name_[head.name] = head.id;
     if (head.state == JobState::kPending) {
       TRY_STATUS(Begin(TRY(options_.store.Load(head.id))));
     } else {
@@ -292,187 +289,6 @@ void OrderHub::SendCancel(const JobAction& action) {
   message.mutable_cancel()->set_job(action.job);
   message.mutable_cancel()->set_attempt(action.attempt);
   link->Send(message);
-}
-
-// --- the API's side ---
-
-Job OrderHub::HeadOf(JobId id) const {
-  Job head = *jobs_.Find(id);
-  head.targets.clear();
-  head.tasks.clear();
-  head.targets.shrink_to_fit();
-  head.tasks.shrink_to_fit();
-  return head;
-}
-
-void OrderHub::MakeRoom() {
-  while (ended_.size() + jobs_.Ids().size() >= kMaxJobs && !ended_.empty()) {
-    const Job& oldest = ended_.begin()->second;
-    if (!options_.store.Remove(oldest.id).ok()) return;
-    if (!oldest.idempotency_key.empty()) by_key_.erase(oldest.idempotency_key);
-    ended_.erase(ended_.begin());
-  }
-}
-
-Result<JobId> OrderHub::Create(const JobRequest& request, const Origin& origin) {
-  Job job;
-  job.targets = TRY(ChooseTargets(request.spec, options_.fleet.List()));
-  job.spec = request.spec;
-  job.bio = request.bio;
-  job.task_id = NewGroupId();
-  job.idempotency_key = origin.idempotency_key;
-  job.request_sum = origin.request_sum;
-  MutexLock lock(mutex_);
-  if (const auto known = by_key_.find(origin.idempotency_key);
-      !origin.idempotency_key.empty() && known != by_key_.end()) {
-    const Job* active = jobs_.Find(known->second);
-    const Job& before = active != nullptr ? *active : ended_.at(known->second);
-    if (before.request_sum == origin.request_sum) return before.id;
-    return AlreadyExists("Idempotency-Key: it was used for another request (job " +
-                         std::to_string(before.id) + ")");
-  }
-  if (jobs_.Ids().size() >= Jobs::kMaxActive) {
-    return ResourceExhausted("too many jobs are under way (wait for some, or cancel them)");
-  }
-  MakeRoom();
-  job.id = TRY(options_.store.NextId());
-  job.created = job.updated = options_.clock.WallNow();
-  job.deadline = job.created + job.spec.timeout;
-  job.sealed = SealSecrets(options_.sealer, job.id, request.secrets);
-  TRY_STATUS(options_.store.Create(job));
-  const JobId id = job.id;
-  if (!job.idempotency_key.empty()) by_key_[job.idempotency_key] = id;
-  LOG_INFO("job created", {{"job", id},
-                           {"type", JobKindName(job.spec.kind)},
-                           {"items", job.spec.items.size()},
-                           {"nodes", job.targets.size()}});
-  TRY_STATUS(Begin(std::move(job)));
-  (void)Apply();
-  return id;
-}
-
-Status OrderHub::Read(JobId id, const std::function<void(const Job&)>& read) const {
-  {
-    MutexLock lock(mutex_);
-    if (const Job* job = jobs_.Find(id); job != nullptr) {
-      if (job->state == JobState::kPending) {
-        read(*job);
-      } else {
-        Job shown = *job;  // its end is not written down yet
-        shown.state = JobState::kPending;
-        read(shown);
-      }
-      return OkStatus();
-    }
-    if (!ended_.contains(id)) return NoJob(id);
-  }
-  read(TRY(options_.store.Load(id)));
-  return OkStatus();
-}
-
-OrderHub::Page OrderHub::List(std::optional<JobState> state, size_t page, size_t per_page) const {
-  Page out;
-  const size_t first = (page - 1) * per_page;
-  MutexLock lock(mutex_);
-  std::vector<JobId> ids = jobs_.Ids();
-  for (const auto& [id, head] : ended_) ids.push_back(id);
-  std::ranges::sort(ids, std::greater());
-  for (const JobId id : ids) {
-    const Job* active = jobs_.Find(id);
-    if (state && (active != nullptr ? JobState::kPending : ended_.at(id).state) != *state) continue;
-    const size_t place = out.total++;
-    if (place < first || place >= first + per_page) continue;
-    out.heads.push_back(active != nullptr ? HeadOf(id) : ended_.at(id));
-    if (active != nullptr) out.heads.back().state = JobState::kPending;
-  }
-  return out;
-}
-
-Status OrderHub::SetBio(JobId id, const std::string& bio) {
-  MutexLock lock(mutex_);
-  if (jobs_.Find(id) != nullptr) {
-    TRY_STATUS(jobs_.SetBio(id, bio, options_.clock.WallNow()));
-    return Apply() ? OkStatus()
-                   : ResourceExhausted("it is not written down yet (is the disk full?)");
-  }
-  const auto head = ended_.find(id);
-  if (head == ended_.end()) return NoJob(id);
-  Job changed = head->second;
-  changed.bio = bio;
-  changed.updated = options_.clock.WallNow();
-  TRY_STATUS(options_.store.SaveHead(changed));
-  head->second = std::move(changed);
-  return OkStatus();
-}
-
-Status OrderHub::Cancel(JobId id) {
-  MutexLock lock(mutex_);
-  if (ended_.contains(id)) {
-    return FailedPrecondition("job " + std::to_string(id) + " has ended already");
-  }
-  if (jobs_.Find(id) == nullptr) return NoJob(id);
-  TRY_STATUS(jobs_.Abort(id, Cancelled("the job was cancelled"), options_.clock.WallNow()));
-  (void)Apply();
-  return OkStatus();
-}
-
-Status OrderHub::Retry(JobId id) {
-  MutexLock lock(mutex_);
-  if (jobs_.Find(id) != nullptr) {
-    return FailedPrecondition("job " + std::to_string(id) + " is under way (cancel it first)");
-  }
-  if (!ended_.contains(id)) return NoJob(id);
-  Job job = RetryOf(TRY(options_.store.Load(id)), options_.clock.WallNow());
-  if (CountsOf(job).waiting == 0) {
-    return FailedPrecondition("nothing of job " + std::to_string(id) + " failed");
-  }
-  if (jobs_.Ids().size() >= Jobs::kMaxActive) {
-    return ResourceExhausted("too many jobs are under way (wait for some, or cancel them)");
-  }
-  TRY_STATUS(options_.store.Create(job));
-  ended_.erase(id);
-  TRY_STATUS(Begin(std::move(job)));
-  (void)Apply();
-  return OkStatus();
-}
-
-Status OrderHub::Remove(JobId id) {
-  MutexLock lock(mutex_);
-  const Job* active = jobs_.Find(id);
-  if (active == nullptr && !ended_.contains(id)) return NoJob(id);
-  const std::string key =
-      active != nullptr ? active->idempotency_key : ended_.at(id).idempotency_key;
-  TRY_STATUS(options_.store.Remove(id));
-  if (!key.empty()) by_key_.erase(key);
-  ended_.erase(id);
-  jobs_.Remove(id);
-  secrets_.erase(id);
-  tasks_saved_.erase(id);
-  unsaved_.erase(id);
-  unsaved_heads_.erase(id);
-  (void)Apply();
-  return OkStatus();
-}
-
-std::vector<Reading> OrderHub::Readings() const {
-  MutexLock lock(mutex_);
-  std::array<size_t, 3> by_state{};
-  for (const auto& [id, head] : ended_) ++by_state[static_cast<size_t>(head.state)];
-  by_state[static_cast<size_t>(JobState::kPending)] += jobs_.Ids().size();
-  std::vector<Reading> out;
-  for (const JobState state : {JobState::kPending, JobState::kSuccess, JobState::kFailure}) {
-    out.push_back({"hearth_manager_jobs",
-                   "Jobs that are kept, by state.",
-                   {{"state", std::string(JobStateName(state))}},
-                   static_cast<double>(by_state[static_cast<size_t>(state)]),
-                   false});
-  }
-  out.push_back({"hearth_manager_order_streams",
-                 "Nodes that take orders now.",
-                 {},
-                 static_cast<double>(sessions_.size()),
-                 false});
-  return out;
 }
 
 }  // namespace hearth::manager

@@ -43,7 +43,8 @@ class OrderHub {
  public:
   static constexpr uint32_t kProtocol = 1;
   static constexpr uint32_t kOldestProtocol = 1;
-  static constexpr size_t kMaxJobs = 10'000;  // kept; those that ended longest ago go
+  static constexpr size_t kMaxTargets = 500'000;  // of all jobs under way
+  static constexpr size_t kMaxJobs = 10'000;      // kept; those that ended longest ago go
 
   struct Options {
     Fleet& fleet;
@@ -77,6 +78,12 @@ class OrderHub {
   // Written down when it returns. With a key that came before: that job; kAlreadyExists: for
   // another request. Errors as ChooseTargets(); kResourceExhausted: too many jobs.
   Result<JobId> Create(const JobRequest& request, const Origin& origin) EXCLUDES(mutex_);
+  // A pull job with its name, document, spec and targets; the rest is filled in. kAlreadyExists:
+  // one of that name; kResourceExhausted.
+  Result<JobId> CreateNamed(Job job, const JobSecrets& secrets) EXCLUDES(mutex_);
+  Result<JobId> FindByName(const std::string& name) const EXCLUDES(mutex_);  // kNotFound
+  // Every pull job, latest first; those that ended without targets. `read` must not call back.
+  void ForNamed(const std::function<void(const Job&)>& read) const EXCLUDES(mutex_);
   // kNotFound. `read` must not call back.
   Status Read(JobId id, const std::function<void(const Job&)>& read) const EXCLUDES(mutex_);
   struct Page {
@@ -105,6 +112,9 @@ class OrderHub {
   // Into the core, with its secrets.
   Status Begin(Job job) REQUIRES(mutex_);
   void MakeRoom() REQUIRES(mutex_);
+  // Numbers it, writes it down and begins.
+  Result<JobId> Add(Job job, const JobSecrets& secrets) REQUIRES(mutex_);
+  void Forget(const Job& head) REQUIRES(mutex_);  // its key and name
   Job HeadOf(JobId id) const REQUIRES(mutex_);
   // Does what the core asks for; false: something could not be written down.
   bool Apply() REQUIRES(mutex_);
@@ -127,6 +137,7 @@ class OrderHub {
   std::map<JobId, std::set<size_t>> unsaved_ GUARDED_BY(mutex_);  // targets; tried again
   std::set<JobId> unsaved_heads_ GUARDED_BY(mutex_);
   std::map<std::string, JobId> by_key_ GUARDED_BY(mutex_);
+  std::map<std::string, JobId> by_name_ GUARDED_BY(mutex_);
   SessionId next_session_ GUARDED_BY(mutex_) = 1;
   std::map<SessionId, Session> sessions_ GUARDED_BY(mutex_);
   std::map<std::string, SessionId> by_node_ GUARDED_BY(mutex_);

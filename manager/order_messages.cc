@@ -73,15 +73,24 @@ v1::Order MakeOrder(const Job& job, const Target& target, const JobSecrets& secr
     } else if (i < secrets.urls.size()) {
       item.set_file(secrets.urls[i]);
     }
+    if (i < secrets.logins.size()) {
+      item.set_username(secrets.logins[i].username);
+      item.set_password(secrets.logins[i].password);
+      item.set_identity_token(secrets.logins[i].identity_token);
+    }
     if (spec.items[i].plain_http) item.set_plain_http(*spec.items[i].plain_http);
   }
   order.set_depth(spec.depth);
   for (const std::string& platform : spec.platforms) order.add_platforms(platform);
   using std::chrono::milliseconds;
-  const auto left = std::chrono::duration_cast<milliseconds>(job.deadline - now);
+  const auto left = job.deadline == WallTime{}
+                        ? spec.node_timeout
+                        : std::chrono::duration_cast<milliseconds>(job.deadline - now);
   order.set_expires_in_milliseconds(static_cast<uint64_t>(std::max(left, milliseconds(1)).count()));
   order.set_pin_seconds(static_cast<uint64_t>(spec.pin.count()));
   order.set_parallel_items(spec.parallel_items);
+  order.set_check_cpu(spec.check_cpu);
+  order.set_check_memory(spec.check_memory);
   order.set_tag(spec.tag);
   order.set_application(spec.application);
   order.set_piece_length(spec.piece_length);

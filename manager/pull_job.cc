@@ -3,27 +3,18 @@
 #include <algorithm>
 #include <set>
 
+#include "manager/kube_name.h"
 #include "oci/reference.h"
 
 namespace hearth::manager {
 
 namespace {
 
-constexpr size_t kMaxImages = 1'000;
-constexpr size_t kMaxNodes = 100'000;
-constexpr uint64_t kMaxConcurrency = 100'000;
+constexpr size_t kMaxImages = 256;  // of one order
+constexpr size_t kMaxNodes = 20'000;
+constexpr uint64_t kMaxConcurrency = 20'000;
 constexpr uint64_t kMaxTimeoutSeconds = 7 * 24 * 3600;
 constexpr uint64_t kMaxRetries = 100;
-constexpr size_t kMaxNameBytes = 253;
-
-// A Kubernetes name: lower case letters, digits, "-" and ".".
-bool IsName(const std::string& text) {
-  return !text.empty() && text.size() <= kMaxNameBytes && text.front() != '-' &&
-         text.front() != '.' && text.back() != '-' && text.back() != '.' &&
-         std::all_of(text.begin(), text.end(), [](char c) {
-           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
-         });
-}
 
 void DropRepeated(std::vector<std::string>& texts) {
   std::set<std::string> seen;
@@ -42,7 +33,7 @@ void ReadMetadata(YamlObject& document, PullJob& job) {
         "resourceVersion", "selfLink", "uid"}) {
     metadata->Ignore(field);
   }
-  if (!IsName(job.name)) {
+  if (!IsKubeName(job.name)) {
     metadata->Reject("name", "must be a name of lower case letters, digits, \"-\" and \".\"");
   }
   metadata->Finish();
@@ -51,7 +42,7 @@ void ReadMetadata(YamlObject& document, PullJob& job) {
 void ReadImages(YamlObject& from, PullJob& job) {
   from.Texts("images", job.images);
   if (job.images.empty()) from.Reject("images", "must name at least one image");
-  if (job.images.size() > kMaxImages) from.Reject("images", "at most 1,000 images");
+  if (job.images.size() > kMaxImages) from.Reject("images", "at most 256 images");
   for (const std::string& image : job.images) {
     const auto reference = oci::Reference::Parse(image);
     if (!reference.ok()) from.Reject("images", reference.status().message());
@@ -91,9 +82,10 @@ LabelSelector ReadSelector(YamlObject& from) {
 
 void ReadNodes(YamlObject& from, PullJob& job) {
   from.Texts("nodeNames", job.node_names);
-  if (job.node_names.size() > kMaxNodes) from.Reject("nodeNames", "at most 100,000 nodes");
+  if (job.node_names.size() > kMaxNodes) from.Reject("nodeNames", "at most 20,000 nodes");
   for (const std::string& name : job.node_names) {
-    if (!IsName(name)) from.Reject("nodeNames", "\"" + name.substr(0, 64) + "\" is no node's name");
+    if (!IsKubeName(name))
+      from.Reject("nodeNames", "\"" + name.substr(0, 64) + "\" is no node's name");
   }
   DropRepeated(job.node_names);
   if (auto selector = from.Object("labelSelector")) job.node_selector = ReadSelector(*selector);
@@ -124,11 +116,7 @@ void ReadChecks(YamlObject& from, PullJob& job) {
 
 void ReadSecrets(YamlObject& from, PullJob& job) {
   const auto take = [&](const char* field, const std::string& secret) {
-    const size_t slash = secret.find('/');
-    if (slash == std::string::npos || !IsName(secret.substr(0, slash)) ||
-        !IsName(secret.substr(slash + 1))) {
-      return from.Reject(field, "must be a secret's NAMESPACE/NAME");
-    }
+    if (!IsKubePath(secret)) return from.Reject(field, "must be a secret's NAMESPACE/NAME");
     job.secrets.push_back(secret);
   };
   std::string secret;

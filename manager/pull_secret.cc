@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/base64.h"
+#include "manager/kube_name.h"
 #include "oci/credentials.h"
 
 namespace hearth::manager {
@@ -30,7 +31,11 @@ PullSecret PullSecret::Read(YamlObject& document) {
     metadata->Text("name", name);
     metadata->Text("namespace", space);
   }
-  if (name.empty()) document.Reject("metadata", "needs a name");
+  if (name.empty()) {
+    document.Reject("metadata", "needs a name");
+  } else if (!IsKubePath(space + "/" + name)) {
+    document.Reject("metadata", "has no name and namespace of Kubernetes' form");
+  }
   secret.name = space + "/" + name;
 
   document.Text("type", type);

@@ -3,10 +3,12 @@
 #include <algorithm>
 
 #include "base/ascii.h"
+#include "base/base64.h"
 #include "base/log.h"
 #include "base/log_line.h"
 #include "base/raw_digest.h"
 #include "oci/task_url.h"
+#include "plugin/machine_load.h"
 
 namespace hearth::plugin {
 
@@ -18,14 +20,23 @@ constexpr int kMaxCopies = 14'000;  // of all items
 constexpr std::chrono::seconds kMaxPin{std::chrono::hours(24 * 36'500)};
 constexpr int kMaxPlatforms = 16;
 constexpr int kMaxHeaders = 64;
+constexpr std::chrono::milliseconds kCpuSample{100};
 
 std::pair<uint64_t, uint32_t> KeyOf(const v1::OrderId& id) { return {id.job(), id.attempt()}; }
+
+// At most so many bytes of UTF-8, never a part of a character: the wire would refuse it.
+std::string CutCharacters(std::string text, size_t bytes) {
+  if (text.size() <= bytes) return text;
+  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) --bytes;
+  text.resize(bytes);
+  return text;
+}
 
 v1::ItemOutcome OutcomeOf(const Status& status) {
   v1::ItemOutcome outcome;
   outcome.set_code(static_cast<uint32_t>(status.code()));
   // Registries' words may be in it; the wire takes UTF-8 only.
-  outcome.set_message(Printable(status.message()).substr(0, kMaxMessageBytes));
+  outcome.set_message(CutCharacters(Printable(status.message()), kMaxMessageBytes));
   return outcome;
 }
 
@@ -61,7 +72,11 @@ Result<PreheatRequest> ImageRequest(const v1::Order& order, const v1::OrderItem&
     request.platforms.push_back(TRY(oci::Platform::Parse(platform)));
   }
   request.pin = PinOf(order);
-  if (!order.username().empty()) {
+  if (!item.username().empty() || !item.identity_token().empty()) {
+    request.login.credential = {.username = item.username(),
+                                .password = Secret(item.password()),
+                                .identity_token = Secret(item.identity_token())};
+  } else if (!order.username().empty()) {
     request.login.credential = {
         .username = order.username(), .password = Secret(order.password()), .identity_token = {}};
   }
@@ -74,11 +89,21 @@ Result<PreheatRequest> ImageRequest(const v1::Order& order, const v1::OrderItem&
   return request;
 }
 
+Status CheckMachine(const v1::Order& order, std::stop_token stop) {
+  if (order.check_memory()) TRY_STATUS(CheckMemory());
+  if (order.check_cpu()) TRY_STATUS(CheckCpu(kCpuSample, std::move(stop)));
+  return OkStatus();
+}
+
 FileRequest FileRequestOf(const v1::Order& order, const v1::OrderItem& item) {
   FileRequest request;
   request.url = item.file();
   for (const v1::OrderHeader& header : order.headers()) {
     request.headers.Add(header.name(), header.value());
+  }
+  if (!order.username().empty() && !request.headers.Has("Authorization")) {
+    request.headers.Add("Authorization",
+                        "Basic " + EncodeBase64(order.username() + ":" + order.password()));
   }
   if (!order.tag().empty()) request.labels.tag = order.tag();
   if (!order.application().empty()) request.labels.application = order.application();
@@ -258,6 +283,10 @@ Result<PreheatResult> OrderBook::Work(Entry& entry, int item) {
     return options_.preheat_file(FileRequestOf(entry.order, wanted), PinOf(entry.order), progress,
                                  entry.stop.get_token());
   }
+  // Once, before the order's own work makes the machine busy.
+  std::call_once(entry.machine_checked,
+                 [&entry] { entry.machine = CheckMachine(entry.order, entry.stop.get_token()); });
+  TRY_STATUS(entry.machine);
   return options_.preheat_image(TRY(ImageRequest(entry.order, wanted, options_.default_depth)),
                                 progress, entry.stop.get_token());
 }

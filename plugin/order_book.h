@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <stop_token>
 #include <utility>
 #include <vector>
@@ -75,6 +76,8 @@ class OrderBook {
     SteadyTime told{};
     TimerQueue::Id timer = 0;
     bool finished = false;
+    std::once_flag machine_checked;
+    Status machine;  // of images
   };
 
   using Dropped = std::vector<std::shared_ptr<Entry>>;

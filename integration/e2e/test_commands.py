@@ -27,6 +27,7 @@ class Command:
     once: bool = False  # it finds nothing to do a second time
     product: bool = False  # prints what it is for, so --quiet does not silence it
     codes: tuple = (0,)
+    names: str = "[a-z][a-z0-9_]*"  # of its JSON
 
 
 GROUP = Command(kind="group")
@@ -46,6 +47,7 @@ COMMANDS = {
     ("jobs", "watch"): Command("{ended_job}", "manager", codes=(1,)),
     ("jobs", "cancel"): Command("{waiting_job}", "manager", once=True),
     ("jobs", "retry"): Command("{failed_job}", "manager", once=True),
+    ("prepull",): Command("-f {pull_job} --dry-run", "manager", names="[a-z][A-Za-z0-9]*"),
     ("tokens",): GROUP,
     ("tokens", "create"): Command("--name walk --scope job", "manager", product=True),
     ("tokens", "ls"): Command("", "manager"),
@@ -127,6 +129,7 @@ class World:
             "other_ref": self._push(small_image(layers=3, seed=9), "other"),
             "blob_url": f"https://{self.registry.address}/v2/test/small/blobs/{image.layers[0].digest}",
             "grpc": self.manager.grpc,
+            "pull_job": self._pull_job(),
             "join_token": self.manager.join_token(),
             "waiting_job": self._job(),
             "ended_job": self._job(cancelled=True),
@@ -148,6 +151,14 @@ class World:
     def _push(self, image, name):
         image.push(self.registry, f"test/{name}:v1", self.dir / name / "layout")
         return f"{self.registry.address}/test/{name}:v1"
+
+    def _pull_job(self):
+        file = self.dir / "pull-job.yaml"
+        file.write_text(
+            "apiVersion: operations.kubeedge.io/v1alpha1\nkind: ImagePrePullJob\nmetadata: {name: walk}\n"
+            "spec: {imagePrePullTemplate: {images: [test:v1], nodeNames: [first]}}\n"
+        )
+        return file
 
     def argv(self, path, *more, words=None):
         words = COMMANDS[path].words if words is None else words
@@ -192,7 +203,7 @@ def test_json_is_one_document_in_snake_case(world, path):
     assert out.returncode in COMMANDS[path].codes, out
     document = json.loads(out.stdout)
     assert isinstance(document, dict) and document
-    assert [key for key in keys(document) if not re.fullmatch(r"[a-z][a-z0-9_]*", key)] == []
+    assert [key for key in keys(document) if not re.fullmatch(COMMANDS[path].names, key)] == []
 
 
 @pytest.mark.parametrize("path", [p for p in LEAVES if not COMMANDS[p].once and not COMMANDS[p].product], ids=" ".join)

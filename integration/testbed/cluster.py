@@ -19,26 +19,33 @@ def settings_of(manager, name, token):
 
 
 class Cluster:
-    """A manager and its nodes n1, n2, …, each with a containerd of its own where `containerds` says so."""
+    """A manager and its nodes n1, n2, … or `names`, the first `containerds` of them with a containerd of their own."""
 
-    def __init__(self, bed, *registries, nodes=2, containerds=0, settings=None):
+    def __init__(self, bed, *registries, nodes=2, containerds=0, settings=None, names=None):
+        names = names or [f"n{number}" for number in range(1, nodes + 1)]
+        nodes = len(names)
         self.manager = bed.manager()
         token = self.manager.join_token("--uses", nodes)
         self.token = self.manager.json("tokens", "create", "--name", "ci", "--scope", "job")["token"]
         self.nodes, self.containerds = [], []
-        for number in range(1, nodes + 1):
-            own = {**settings_of(self.manager, f"n{number}", token), **(settings or {})}
+        for number, name in enumerate(names, 1):
+            own = {**settings_of(self.manager, name, token), **(settings or {})}
             if number <= containerds:
                 node, containerd = bed.warm_pair(*registries, mirror=True, settings=own)
                 self.containerds.append(containerd)
             else:
                 node = bed.node(*registries, settings=own)
             self.nodes.append(node)
-        for number in range(1, nodes + 1):
-            self.wait_connected(f"n{number}")
+        for name in names:
+            self.wait_connected(name)
 
     def wait_connected(self, name, connected=True):
-        wait_for(lambda: self.manager.json("nodes", "show", name)["connected"] == connected, PATIENCE, f"{name}: {connected}")
+        def seen():
+            # A node that has not joined yet is not there.
+            out = self.manager.command("nodes", "show", name, "--output", "json", check=False)
+            return out.returncode == 0 and json.loads(out.stdout)["connected"] == connected
+
+        wait_for(seen, PATIENCE, f"{name}: connected {connected}")
 
     def call(self, method, path, body=None, **kw):
         """(status, document) of a call with the job token."""

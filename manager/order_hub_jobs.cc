@@ -1,0 +1,250 @@
+// OrderHub's side of the API: jobs made, read, changed and removed.
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/log.h"
+#include "manager/job_scope.h"
+#include "manager/job_secrets.h"
+#include "manager/order_hub.h"
+
+namespace hearth::manager {
+
+namespace {
+
+Status NoJob(JobId id) { return NotFound("there is no job " + std::to_string(id)); }
+
+}  // namespace
+
+Job OrderHub::HeadOf(JobId id) const {
+  const Job& job = *jobs_.Find(id);
+  Job head;
+  head.id = job.id;
+  head.task_id = job.task_id;
+  head.name = job.name;
+  head.bio = job.bio;
+  head.state = job.state;
+  head.cancelled = job.cancelled;
+  head.reason = job.reason;
+  head.created = job.created;
+  head.updated = job.updated;
+  head.deadline = job.deadline;
+  head.spec = job.spec;
+  head.sealed = job.sealed;
+  head.idempotency_key = job.idempotency_key;
+  head.request_sum = job.request_sum;
+  return head;
+}
+
+void OrderHub::MakeRoom() {
+  while (ended_.size() + jobs_.Ids().size() >= kMaxJobs && !ended_.empty()) {
+    const Job& oldest = ended_.begin()->second;
+    if (!options_.store.Remove(oldest.id).ok()) return;
+    Forget(oldest);
+    ended_.erase(ended_.begin());
+  }
+}
+
+Result<JobId> OrderHub::Create(const JobRequest& request, const Origin& origin) {
+  Job job;
+  // Said below, where no job of that key is there: a repeat must not fail for a node that is gone.
+  auto targets = ChooseTargets(request.spec, options_.fleet.List());
+  job.spec = request.spec;
+  job.bio = request.bio;
+  job.idempotency_key = origin.idempotency_key;
+  job.request_sum = origin.request_sum;
+  MutexLock lock(mutex_);
+  if (const auto known = by_key_.find(origin.idempotency_key);
+      !origin.idempotency_key.empty() && known != by_key_.end()) {
+    const Job* active = jobs_.Find(known->second);
+    const Job& before = active != nullptr ? *active : ended_.at(known->second);
+    if (before.request_sum == origin.request_sum) return before.id;
+    return AlreadyExists("Idempotency-Key: it was used for another request (job " +
+                         std::to_string(before.id) + ")");
+  }
+  job.targets = TRY(std::move(targets));
+  return Add(std::move(job), request.secrets);
+}
+
+Result<JobId> OrderHub::CreateNamed(Job job, const JobSecrets& secrets) {
+  MutexLock lock(mutex_);
+  if (by_name_.contains(job.name)) {
+    return AlreadyExists("there is a job " + job.name + " (delete it first)");
+  }
+  return Add(std::move(job), secrets);
+}
+
+Result<JobId> OrderHub::Add(Job job, const JobSecrets& secrets) {
+  if (jobs_.Ids().size() >= Jobs::kMaxActive) {
+    return ResourceExhausted("too many jobs are under way (wait for some, or cancel them)");
+  }
+  size_t targets = job.targets.size();
+  for (const JobId id : jobs_.Ids()) targets += jobs_.Find(id)->targets.size();
+  if (targets > kMaxTargets) {
+    return ResourceExhausted("the jobs under way are for too many nodes together (wait for some)");
+  }
+  MakeRoom();
+  job.id = TRY(options_.store.NextId());
+  job.task_id = NewGroupId();
+  job.created = job.updated = options_.clock.WallNow();
+  if (job.spec.timeout.count() > 0) job.deadline = job.created + job.spec.timeout;
+  job.sealed = SealSecrets(options_.sealer, job.id, secrets);
+  TRY_STATUS(options_.store.Create(job));
+  const JobId id = job.id;
+  if (!job.idempotency_key.empty()) by_key_[job.idempotency_key] = id;
+  if (!job.name.empty()) by_name_[job.name] = id;
+  LOG_INFO("job created", {{"job", id},
+                           {"name", job.name},
+                           {"type", JobKindName(job.spec.kind)},
+                           {"items", job.spec.items.size()},
+                           {"nodes", job.targets.size()}});
+  TRY_STATUS(Begin(std::move(job)));
+  (void)Apply();
+  return id;
+}
+
+Result<JobId> OrderHub::FindByName(const std::string& name) const {
+  MutexLock lock(mutex_);
+  const auto found = by_name_.find(name);
+  if (found == by_name_.end()) return NotFound("there is no pull job " + name.substr(0, 64));
+  return found->second;
+}
+
+void OrderHub::ForNamed(const std::function<void(const Job&)>& read) const {
+  MutexLock lock(mutex_);
+  std::vector<JobId> ids;
+  for (const auto& [name, id] : by_name_) ids.push_back(id);
+  std::ranges::sort(ids, std::greater());
+  for (const JobId id : ids) {
+    const Job* active = jobs_.Find(id);
+    read(active != nullptr ? *active : ended_.at(id));
+  }
+}
+
+void OrderHub::Forget(const Job& head) {
+  if (!head.idempotency_key.empty()) by_key_.erase(head.idempotency_key);
+  if (!head.name.empty()) by_name_.erase(head.name);
+}
+
+Status OrderHub::Read(JobId id, const std::function<void(const Job&)>& read) const {
+  {
+    MutexLock lock(mutex_);
+    if (const Job* job = jobs_.Find(id); job != nullptr) {
+      if (job->state == JobState::kPending) {
+        read(*job);
+      } else {
+        Job shown = *job;  // its end is not written down yet
+        shown.state = JobState::kPending;
+        read(shown);
+      }
+      return OkStatus();
+    }
+    if (!ended_.contains(id)) return NoJob(id);
+  }
+  read(TRY(options_.store.Load(id)));
+  return OkStatus();
+}
+
+OrderHub::Page OrderHub::List(std::optional<JobState> state, size_t page, size_t per_page) const {
+  Page out;
+  const size_t first = (page - 1) * per_page;
+  MutexLock lock(mutex_);
+  std::vector<JobId> ids = jobs_.Ids();
+  for (const auto& [id, head] : ended_) ids.push_back(id);
+  std::ranges::sort(ids, std::greater());
+  for (const JobId id : ids) {
+    const Job* active = jobs_.Find(id);
+    if (state && (active != nullptr ? JobState::kPending : ended_.at(id).state) != *state) continue;
+    const size_t place = out.total++;
+    if (place < first || place >= first + per_page) continue;
+    out.heads.push_back(active != nullptr ? HeadOf(id) : ended_.at(id));
+    if (active != nullptr) out.heads.back().state = JobState::kPending;
+  }
+  return out;
+}
+
+Status OrderHub::SetBio(JobId id, const std::string& bio) {
+  MutexLock lock(mutex_);
+  if (jobs_.Find(id) != nullptr) {
+    TRY_STATUS(jobs_.SetBio(id, bio, options_.clock.WallNow()));
+    return Apply() ? OkStatus()
+                   : ResourceExhausted("it is not written down yet (is the disk full?)");
+  }
+  const auto head = ended_.find(id);
+  if (head == ended_.end()) return NoJob(id);
+  Job changed = head->second;
+  changed.bio = bio;
+  changed.updated = options_.clock.WallNow();
+  TRY_STATUS(options_.store.SaveHead(changed));
+  head->second = std::move(changed);
+  return OkStatus();
+}
+
+Status OrderHub::Cancel(JobId id) {
+  MutexLock lock(mutex_);
+  if (ended_.contains(id)) {
+    return FailedPrecondition("job " + std::to_string(id) + " has ended already");
+  }
+  if (jobs_.Find(id) == nullptr) return NoJob(id);
+  TRY_STATUS(jobs_.Abort(id, Cancelled("the job was cancelled"), options_.clock.WallNow()));
+  return Apply() ? OkStatus() : ResourceExhausted("it is not written down yet (is the disk full?)");
+}
+
+Status OrderHub::Retry(JobId id) {
+  MutexLock lock(mutex_);
+  if (jobs_.Find(id) != nullptr) {
+    return FailedPrecondition("job " + std::to_string(id) + " is under way (cancel it first)");
+  }
+  if (!ended_.contains(id)) return NoJob(id);
+  Job job = RetryOf(TRY(options_.store.Load(id)), options_.clock.WallNow());
+  if (CountsOf(job).waiting == 0) {
+    return FailedPrecondition("nothing of job " + std::to_string(id) + " failed");
+  }
+  if (jobs_.Ids().size() >= Jobs::kMaxActive) {
+    return ResourceExhausted("too many jobs are under way (wait for some, or cancel them)");
+  }
+  TRY_STATUS(options_.store.Create(job));
+  ended_.erase(id);
+  TRY_STATUS(Begin(std::move(job)));
+  (void)Apply();
+  return OkStatus();
+}
+
+Status OrderHub::Remove(JobId id) {
+  MutexLock lock(mutex_);
+  const Job* active = jobs_.Find(id);
+  if (active == nullptr && !ended_.contains(id)) return NoJob(id);
+  TRY_STATUS(options_.store.Remove(id));
+  Forget(active != nullptr ? *active : ended_.at(id));
+  ended_.erase(id);
+  jobs_.Remove(id);
+  secrets_.erase(id);
+  tasks_saved_.erase(id);
+  unsaved_.erase(id);
+  unsaved_heads_.erase(id);
+  (void)Apply();
+  return OkStatus();
+}
+
+std::vector<Reading> OrderHub::Readings() const {
+  MutexLock lock(mutex_);
+  std::array<size_t, 3> by_state{};
+  for (const auto& [id, head] : ended_) ++by_state[static_cast<size_t>(head.state)];
+  by_state[static_cast<size_t>(JobState::kPending)] += jobs_.Ids().size();
+  std::vector<Reading> out;
+  for (const JobState state : {JobState::kPending, JobState::kSuccess, JobState::kFailure}) {
+    out.push_back({"hearth_manager_jobs",
+                   "Jobs that are kept, by state.",
+                   {{"state", std::string(JobStateName(state))}},
+                   static_cast<double>(by_state[static_cast<size_t>(state)]),
+                   false});
+  }
+  out.push_back({"hearth_manager_order_streams",
+                 "Nodes that take orders now.",
+                 {},
+                 static_cast<double>(sessions_.size()),
+                 false});
+  return out;
+}
+
+}  // namespace hearth::manager

@@ -1,0 +1,58 @@
+#include "manager/pull_targets.h"
+
+#include <map>
+
+#include "base/host_port.h"
+
+namespace hearth::manager {
+
+namespace {
+
+Target TargetOf(const Node& node) {
+  const auto address = HostPort::Parse(node.profile.data_address);
+  Target target;
+  target.node_id = node.id;
+  target.name = node.profile.name;
+  target.host = address.ok() ? address->host : node.profile.data_address;
+  target.cluster = node.cluster;
+  return target;
+}
+
+void Fail(Target& target, size_t items, const Status& why) {
+  target.state = TargetState::kFailed;
+  for (size_t i = 0; i < items; ++i) {
+    target.why.push_back({static_cast<uint32_t>(i), why.code(), why.message()});
+  }
+}
+
+}  // namespace
+
+Result<std::vector<Target>> ChoosePullTargets(const PullJob& job, const std::vector<Node>& nodes) {
+  std::vector<Target> targets;
+  const size_t items = job.images.size();
+  const auto add = [&](const Node& node) {
+    targets.push_back(TargetOf(node));
+    if (!node.banned) return;
+    Fail(targets.back(), items, PermissionDenied("the node is banned: " + node.ban_reason));
+  };
+  if (job.node_selector) {
+    for (const Node& node : nodes) {
+      if (job.node_selector->Matches(node.profile.labels)) add(node);
+    }
+    if (!targets.empty()) return targets;
+    return FailedPrecondition("labelSelector: no node has these labels (hearth nodes ls)");
+  }
+  std::map<std::string, const Node*> by_name;
+  for (const Node& node : nodes) by_name[node.profile.name] = &node;
+  for (const std::string& name : job.node_names) {
+    if (const auto node = by_name.find(name); node != by_name.end()) {
+      add(*node->second);
+      continue;
+    }
+    targets.emplace_back().name = name;
+    Fail(targets.back(), items, NotFound("no node of this name has joined (hearth nodes ls)"));
+  }
+  return targets;
+}
+
+}  // namespace hearth::manager
