@@ -37,7 +37,7 @@ Status OrderHub::Load() {
     if (head.state == JobState::kPending) {
       TRY_STATUS(Begin(TRY(options_.store.Load(head.id))));
     } else {
-      ended_[head.id] = std::move(head);
+      ended_[head.id] = ForLists(std::move(head));
     }
   }
   (void)Apply();
@@ -258,7 +258,7 @@ bool OrderHub::SaveJob(JobId id) {
                          {"done", counts.done},
                          {"failed", counts.failed},
                          {"reason", job->reason}});
-  ended_[id] = HeadOf(id);
+  ended_[id] = ForLists(HeadOf(id));
   jobs_.Remove(id);
   secrets_.erase(id);
   tasks_saved_.erase(id);

@@ -116,6 +116,8 @@ class OrderHub {
   Result<JobId> Add(Job job, const JobSecrets& secrets) REQUIRES(mutex_);
   void Forget(const Job& head) REQUIRES(mutex_);  // its key and name
   Job HeadOf(JobId id) const REQUIRES(mutex_);
+  // Without what only the store needs to have of ten thousand old jobs.
+  static Job ForLists(Job head);
   // Does what the core asks for; false: something could not be written down.
   bool Apply() REQUIRES(mutex_);
   bool SaveTarget(const JobAction& action) REQUIRES(mutex_);
@@ -131,7 +133,7 @@ class OrderHub {
   const Options options_;
   mutable Mutex mutex_;
   Jobs jobs_ GUARDED_BY(mutex_);
-  std::map<JobId, Job> ended_ GUARDED_BY(mutex_);                 // heads
+  std::map<JobId, Job> ended_ GUARDED_BY(mutex_);                 // ForLists()
   std::map<JobId, JobSecrets> secrets_ GUARDED_BY(mutex_);        // of jobs under way
   std::map<JobId, size_t> tasks_saved_ GUARDED_BY(mutex_);        // of jobs under way
   std::map<JobId, std::set<size_t>> unsaved_ GUARDED_BY(mutex_);  // targets; tried again

@@ -12,6 +12,8 @@ namespace hearth::manager {
 
 namespace {
 
+constexpr size_t kMaxListedNames = 64;  // as many as an answer shows
+
 Status NoJob(JobId id) { return NotFound("there is no job " + std::to_string(id)); }
 
 }  // namespace
@@ -33,6 +35,15 @@ Job OrderHub::HeadOf(JobId id) const {
   head.sealed = job.sealed;
   head.idempotency_key = job.idempotency_key;
   head.request_sum = job.request_sum;
+  return head;
+}
+
+Job OrderHub::ForLists(Job head) {
+  for (std::vector<std::string>* names : {&head.spec.nodes, &head.spec.ips}) {
+    if (names->size() > kMaxListedNames) names->resize(kMaxListedNames);
+    names->shrink_to_fit();
+  }
+  head.sealed = std::string();
   return head;
 }
 
@@ -172,11 +183,12 @@ Status OrderHub::SetBio(JobId id, const std::string& bio) {
   }
   const auto head = ended_.find(id);
   if (head == ended_.end()) return NoJob(id);
-  Job changed = head->second;
+  Job changed = TRY(options_.store.Load(id));
   changed.bio = bio;
   changed.updated = options_.clock.WallNow();
   TRY_STATUS(options_.store.SaveHead(changed));
-  head->second = std::move(changed);
+  head->second.bio = bio;
+  head->second.updated = changed.updated;
   return OkStatus();
 }
 

@@ -250,6 +250,28 @@ TEST_F(OrderHubTest, CancelRetryAndRemove) {
   EXPECT_EQ(left, 0u);
 }
 
+// Ten thousand old jobs must not keep their lists of nodes and credentials in memory; the store
+// does.
+TEST_F(OrderHubTest, AnOldJobIsWholeInTheStoreAlsoAfterItsBioChanged) {
+  const Member node = JoinNode("n1");
+  Connect(node);
+  JobRequest request = Request();
+  request.secrets.username = "joe";
+  request.spec.node_labels = {};
+  for (int i = 0; i < 100; ++i) request.spec.ips.push_back("10.0.0.1");
+  const JobId id = Create(request);
+  EXPECT_EQ(Report(node, id), OkStatus());
+  for (int start = 0; start < 2; ++start) {
+    EXPECT_EQ(hub_->SetBio(id, "bio " + std::to_string(start)), OkStatus());
+    EXPECT_EQ(hub_->List({}, 1, 10).heads.at(0).spec.ips.size(), 64u);
+    EXPECT_EQ(hub_->List({}, 1, 10).heads.at(0).sealed, "");
+    EXPECT_EQ(hub_->List({}, 1, 10).heads.at(0).bio, "bio " + std::to_string(start));
+    EXPECT_EQ(Read(id).spec.ips.size(), 100u);
+    EXPECT_NE(Read(id).sealed, "");
+    Restart();
+  }
+}
+
 TEST_F(OrderHubTest, RefusesWhoIsNoNodeOfOursAndEndsWhatIsBanned) {
   const Member node = JoinNode("n1");
   FakeOrderLink& link = Connect(node);
