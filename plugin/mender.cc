@@ -27,7 +27,7 @@ namespace {
 Status Failed(const Status& lost, const Status& why) {
   if (why.code() == StatusCode::kCancelled) return Unavailable(why.message());
   return FailedPrecondition(lost.message() + " and could not be brought back: " + why.message() +
-                            " (pull the image again, or run hearth repair)");
+                            " (remove the image and pull it again, or run hearth repair)");
 }
 
 }  // namespace
@@ -55,7 +55,7 @@ void Mender::Stop() {
 
 void Mender::OnContainerd() {
   MutexLock lock(mutex_);
-  containerd_answers_ = true;
+  if (!std::exchange(containerd_answers_, true)) wanted_ = true;
   changed_.NotifyAll();
 }
 
@@ -135,7 +135,7 @@ void Mender::Settle(const Status& failure) {
 void Mender::Run() {
   NameThread("mender");
   auto pause = options_.first_pause;
-  for (int attempt = 1;; ++attempt) {
+  for (int attempt = 1;;) {
     const Status mended = Mend();
     if (stop_.stop_requested()) return;
     if (mended.ok()) {
@@ -156,25 +156,31 @@ void Mender::Run() {
     Settle(mended.ok() ? NotFound("containerd does not name it") : mended);
     if (mended.ok()) return;
     const bool more = attempt < options_.attempts;
-    if (!Pause(more ? pause : std::chrono::hours(24 * 365))) return;
+    const Woken woken = Pause(more ? pause : std::chrono::hours(24 * 365));
+    if (woken == Woken::kByStop) return;
+    // Who needs a layer must not use up what is left for all others.
+    if (woken == Woken::kByNeed) continue;
+    ++attempt;
     pause = std::min(2 * pause, options_.longest_pause);
   }
 }
 
-bool Mender::Pause(std::chrono::milliseconds pause) {
+Mender::Woken Mender::Pause(std::chrono::milliseconds pause) {
   const auto until = SteadyTime::clock::now() + pause;
   MutexLock lock(mutex_);
   while (!wanted_ && !stop_.stop_requested() && changed_.WaitUntil(mutex_, until)) {
   }
   working_ = true;
-  return !stop_.stop_requested();
+  if (stop_.stop_requested()) return Woken::kByStop;
+  return wanted_ ? Woken::kByNeed : Woken::kByTime;
 }
 
 Status Mender::Mend() {
   Status status = RebuildFromBlobs();
   if (stop_.stop_requested()) return Cancelled("the node is stopping");
   if (!options_.repair) return status;
-  TRY_STATUS(WaitForContainerd());
+  const Status answers = WaitForContainerd();
+  if (!answers.ok()) return status.ok() ? answers : status.Annotate(answers.message());
   const Status repaired = options_.repair(stop_.get_token());
   if (!repaired.ok()) return repaired;
   const auto lost = options_.store.snapshots().LostLayers();
@@ -225,9 +231,12 @@ Status Mender::Begin(const store::LayerInfo& lost,
 }
 
 Status Mender::WaitForContainerd() {
+  const auto until = SteadyTime::clock::now() + options_.containerd_patience;
   MutexLock lock(mutex_);
-  while (!containerd_answers_ && !stop_.stop_requested()) changed_.Wait(mutex_);
-  return stop_.stop_requested() ? Cancelled("the node is stopping") : OkStatus();
+  while (!containerd_answers_ && !stop_.stop_requested() && changed_.WaitUntil(mutex_, until)) {
+  }
+  if (stop_.stop_requested()) return Cancelled("the node is stopping");
+  return containerd_answers_ ? OkStatus() : Unavailable("containerd does not answer");
 }
 
 }  // namespace hearth::plugin

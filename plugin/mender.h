@@ -43,6 +43,8 @@ class Mender {
     std::chrono::milliseconds longest_pause{600'000};
     int attempts = 12;                       // then only when somebody needs a layer
     std::chrono::milliseconds fresh{5'000};  // a failure so new is the answer
+    // Beyond it an attempt ends without what containerd would say; its first answer begins another.
+    std::chrono::milliseconds containerd_patience{30'000};
   };
   explicit Mender(Options options) : options_(std::move(options)) {}
   ~Mender() { Stop(); }
@@ -74,8 +76,8 @@ class Mender {
   // The build of that layer and of what is missing below it.
   Status Begin(const store::LayerInfo& lost, std::vector<std::shared_ptr<LayerBuild>>& builds);
   Status WaitForContainerd();
-  // False at the stop.
-  bool Pause(std::chrono::milliseconds pause);
+  enum class Woken { kByTime, kByNeed, kByStop };
+  Woken Pause(std::chrono::milliseconds pause);
   // `failure`: nothing more comes; those who wait still are told so.
   void Settle(const Status& failure);
   void Drop(const std::shared_ptr<Waiter>& waiter);

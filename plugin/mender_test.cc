@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <future>
 #include <map>
+#include <thread>
 
 #include "net/http_client.h"
 #include "plugin/image_for_test.h"
@@ -22,7 +24,9 @@ using testing::HasSubstr;
 struct Choices {
   std::function<Status(std::stop_token)> repair = {};
   milliseconds pause = std::chrono::hours(1);
+  int attempts = 12;
   milliseconds fresh{0};
+  milliseconds containerd_patience = std::chrono::hours(1);
 };
 
 // All that one start of a node has for its layers.
@@ -37,7 +41,9 @@ struct Started {
                 .repair = choices.repair,
                 .first_pause = choices.pause,
                 .longest_pause = choices.pause,
-                .fresh = choices.fresh}) {}
+                .attempts = choices.attempts,
+                .fresh = choices.fresh,
+                .containerd_patience = choices.containerd_patience}) {}
   ~Started() {
     mender.Stop();
     swarm.Stop();
@@ -203,6 +209,54 @@ TEST_F(MenderTest, LeavesTheRestToRepairOnceContainerdAnswers) {
   EXPECT_EQ(repairs, 1);
 }
 
+// It reaches our socket, but we do not reach its: who waits is told so, and its first answer helps.
+TEST_F(MenderTest, ContainerdThatStaysAwayIsNotWaitedForWithoutBound) {
+  const ImageForTest image({"one"});
+  const std::string top = Pull(image);
+  ASSERT_TRUE(node_->store->blobs().Remove(image.layer_digest(0)).ok());
+  choices_.containerd_patience = milliseconds(1);
+  choices_.repair = [&](const std::stop_token&) {
+    Keep(image.layers[0]);
+    return BuildLayer(image, 0);
+  };
+  LosePower();
+  node_->mender.Start();
+  const Status lost = Await(top);
+  EXPECT_EQ(lost.code(), StatusCode::kFailedPrecondition);
+  EXPECT_THAT(lost.message(), HasSubstr("containerd does not answer"));
+  EXPECT_THAT(lost.message(), HasSubstr("blob " + image.layer_digest(0).ToString() + " is not"));
+  node_->mender.OnContainerd();
+  const Status whole = Await(top);
+  EXPECT_TRUE(whole.ok()) << whole;
+}
+
+// kubelet asks again and again: what is left for everything else is still tried by itself.
+TEST_F(MenderTest, NeedsDoNotUseUpTheAttempts) {
+  const ImageForTest image({"one"});
+  const std::string top = Pull(image);
+  ASSERT_TRUE(node_->store->blobs().Remove(image.layer_digest(0)).ok());
+  std::atomic<int> repairs = 0;
+  choices_.repair = [&](const std::stop_token&) {
+    ++repairs;
+    return Unavailable("the registry is away");
+  };
+  choices_.pause = milliseconds(200);
+  choices_.attempts = 30;
+  LosePower();
+  node_->mender.Start();
+  node_->mender.OnContainerd();
+  for (int need = 0; need < 40; ++need) {
+    EXPECT_THAT(Await(top).message(), HasSubstr("the registry is away"));
+  }
+  const int before = repairs;
+  const auto patience = std::chrono::steady_clock::now() + seconds(20);
+  while (repairs == before && std::chrono::steady_clock::now() < patience) {
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  EXPECT_GT(repairs, before);
+  node_->mender.Stop();
+}
+
 TEST_F(MenderTest, SaysWhyALayerCannotBeHadAndTriesAgainWhenAsked) {
   const ImageForTest image({"one"});
   const std::string top = Pull(image);
@@ -276,7 +330,10 @@ TEST_F(MenderTest, AWaitEndsWithItsCallerAndWithTheNode) {
 }
 
 TEST_F(MenderTest, DoesNothingAfterAnOrderlyStop) {
-  choices_.repair = [](const std::stop_token&) { return Internal("nobody calls this"); };
+  choices_.repair = [](const std::stop_token&) {
+    ADD_FAILURE() << "nothing was lost";
+    return OkStatus();
+  };
   const ImageForTest image({"one"});
   const std::string top = Pull(image);
   auto& snapshots = node_->store->snapshots();
