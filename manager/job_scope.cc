@@ -109,6 +109,15 @@ size_t LimitOf(const JobSpec& spec, size_t nodes) {
 
 }  // namespace
 
+Target TargetFor(const Node& node) {
+  Target target;
+  target.node_id = node.id;
+  target.name = node.profile.name;
+  target.host = HostOf(node);
+  target.cluster = node.cluster;
+  return target;
+}
+
 Result<std::vector<Target>> ChooseTargets(const JobSpec& spec, const std::vector<Node>& nodes) {
   std::map<std::string, NodeList> by_cluster;
   for (const Node* node : TRY(Candidates(spec, nodes))) by_cluster[node->cluster].push_back(node);
@@ -120,14 +129,7 @@ Result<std::vector<Target>> ChooseTargets(const JobSpec& spec, const std::vector
       chosen.resize(limit);
     }
     std::ranges::sort(chosen, {}, [](const Node* node) { return node->profile.name; });
-    for (const Node* node : chosen) {
-      Target target;
-      target.node_id = node->id;
-      target.name = node->profile.name;
-      target.host = HostOf(*node);
-      target.cluster = cluster;
-      targets.push_back(std::move(target));
-    }
+    for (const Node* node : chosen) targets.push_back(TargetFor(*node));
   }
   return targets;
 }

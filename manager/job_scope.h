@@ -16,4 +16,7 @@ namespace hearth::manager {
 // kFailedPrecondition: no node is left, and why.
 Result<std::vector<Target>> ChooseTargets(const JobSpec& spec, const std::vector<Node>& nodes);
 
+// That node, waiting, with nothing done yet.
+Target TargetFor(const Node& node);
+
 }  // namespace hearth::manager

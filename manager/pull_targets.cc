@@ -2,21 +2,11 @@
 
 #include <map>
 
-#include "base/host_port.h"
+#include "manager/job_scope.h"
 
 namespace hearth::manager {
 
 namespace {
-
-Target TargetOf(const Node& node) {
-  const auto address = HostPort::Parse(node.profile.data_address);
-  Target target;
-  target.node_id = node.id;
-  target.name = node.profile.name;
-  target.host = address.ok() ? address->host : node.profile.data_address;
-  target.cluster = node.cluster;
-  return target;
-}
 
 void Fail(Target& target, size_t items, const Status& why) {
   target.state = TargetState::kFailed;
@@ -31,7 +21,7 @@ Result<std::vector<Target>> ChoosePullTargets(const PullJob& job, const std::vec
   std::vector<Target> targets;
   const size_t items = job.images.size();
   const auto add = [&](const Node& node) {
-    targets.push_back(TargetOf(node));
+    targets.push_back(TargetFor(node));
     if (!node.banned) return;
     Fail(targets.back(), items, PermissionDenied("the node is banned: " + node.ban_reason));
   };
