@@ -185,6 +185,23 @@ TEST_F(ClusterTest, SmallBlobComesFromWhoHasIt) {
   EXPECT_THAT(origin_bytes.load(), testing::AnyOf(0u, small.size()));
 }
 
+TEST_F(ClusterTest, SmallBlobThatNobodyHasComesFromTheOriginWithoutWaitingForATick) {
+  auto registry = MakeRegistry();
+  TestNode node(authority_, registry);
+  node.tracker.up = false;
+  auto quickest = std::chrono::steady_clock::duration::max();
+  for (uint64_t seed = 0; seed < 5; ++seed) {
+    const std::string small = RandomBytes(4096, 10 + seed);
+    ScriptedServer origin(Serving(small));
+    const auto began = std::chrono::steady_clock::now();
+    const auto fetch = node.swarm->Fetch(RequestTo(origin, small));
+    ASSERT_TRUE(fetch.ok());
+    EXPECT_EQ((*fetch)->WaitComplete({}, Soon()), OkStatus());
+    quickest = std::min(quickest, std::chrono::steady_clock::now() - began);
+  }
+  EXPECT_LT(quickest, std::chrono::milliseconds(400)) << "a download's tick is 500 ms";
+}
+
 TEST_F(ClusterTest, PrivateRegistryIsNotShared) {
   ScriptedServer origin(Serving(bytes_));
   auto registry = MakeRegistry();

@@ -183,7 +183,7 @@ class ClusterTransfer : public std::enable_shared_from_this<ClusterTransfer> {
   bool whole_ GUARDED_BY(mutex_) = false;                  // the origin has no ranges
   bool whole_running_ GUARDED_BY(mutex_) = false;
   size_t under_way_ GUARDED_BY(mutex_) = 0;  // callbacks and tasks that will come
-  bool woken_ GUARDED_BY(mutex_) = false;
+  bool woken_ GUARDED_BY(mutex_) = true;     // there is something to do besides the next tick
   bool tracker_ GUARDED_BY(mutex_) = true;
   bool refused_ GUARDED_BY(mutex_) = false;  // by the origins
   SteadyTime last_hope_ GUARDED_BY(mutex_);
