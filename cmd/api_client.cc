@@ -42,11 +42,29 @@ Result<std::string> ApiClient::Call(const std::string& method, const std::string
   net::HttpRequest request;
   request.method = method;
   request.url = base_ + target;
-  request.headers.Set("Authorization", "Bearer " + token_.Reveal());
   if (!body.empty()) request.headers.Set("Content-Type", "application/json");
   request.body = body;
+  return TRY(Send(std::move(request), std::move(stop))).body;
+}
+
+Result<std::string> ApiClient::Next(const std::string& target, std::string& tag,
+                                    std::stop_token stop) const {
+  net::HttpRequest request;
+  request.url = base_ + target;
+  if (!tag.empty()) {
+    request.url += (target.find('?') == std::string::npos ? "?wait=" : "&wait=") +
+                   std::to_string(kLongestWait.count()) + "s";
+    request.headers.Set("If-None-Match", tag);
+  }
+  net::HttpResponse answer = TRY(Send(std::move(request), std::move(stop)));
+  tag = answer.headers.Get("ETag");
+  return std::move(answer.body);
+}
+
+Result<net::HttpResponse> ApiClient::Send(net::HttpRequest request, std::stop_token stop) const {
+  request.headers.Set("Authorization", "Bearer " + token_.Reveal());
   request.ca_file = ca_file_;
-  const auto answer = client_->Fetch(request, kMaxAnswerBytes, stop);
+  auto answer = client_->Fetch(std::move(request), kMaxAnswerBytes, std::move(stop));
   if (!answer.ok()) {
     const Status& why = answer.status();
     const std::string advice =
@@ -54,8 +72,11 @@ Result<std::string> ApiClient::Call(const std::string& method, const std::string
         (ca_file_.empty() ? " is its CA to be named with HEARTH_CA_FILE?)" : ")");
     return Status(why.code(), "manager " + base_ + ": " + why.message() + advice);
   }
-  if (answer->status >= 300) return ErrorFromAnswer(answer->status, answer->body);
-  return answer->body;
+  constexpr int kNotModified = 304;
+  if (answer->status >= 300 && answer->status != kNotModified) {
+    return ErrorFromAnswer(answer->status, answer->body);
+  }
+  return answer;
 }
 
 }  // namespace hearth::cmd

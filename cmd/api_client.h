@@ -3,6 +3,7 @@
 // One thread at a time. Errors carry the manager's own code and message.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -26,8 +27,14 @@ class ApiClient {
   // The answer's body, "" where it has none.
   Result<std::string> Call(const std::string& method, const std::string& target,
                            const std::string& body, std::stop_token stop) const;
+  // GET of a document that can wait: answered when it is not what `tag` names any more ("" = at
+  // once), or with "" where it is still that after kLongestWait. `tag` then names what is there.
+  Result<std::string> Next(const std::string& target, std::string& tag, std::stop_token stop) const;
 
  private:
+  static constexpr std::chrono::seconds kLongestWait{5};  // below a silent manager's timeout
+
+  Result<net::HttpResponse> Send(net::HttpRequest request, std::stop_token stop) const;
   ApiClient(std::string base, Secret<std::string> token, std::string ca_file,
             std::unique_ptr<net::HttpClient> client)
       : base_(std::move(base)),

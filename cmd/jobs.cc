@@ -22,7 +22,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::chrono::milliseconds kPoll{500};
+constexpr std::chrono::milliseconds kPause{500};
 constexpr std::chrono::seconds kPatience{60};  // with a manager that answers no more
 constexpr size_t kBarCells = 20;
 constexpr const char* kJobs = "/oapi/v1/jobs";
@@ -137,7 +137,7 @@ void ShowJob(const json& job) {
   std::cout << table.ToString();
 }
 
-// Asks until the job has ended. A manager that restarts meanwhile is waited for.
+// Shows each change until the job has ended. A manager that restarts meanwhile is waited for.
 class Watcher {
  public:
   Watcher(const Common& common, const ApiClient& client, const Interrupt& interrupt)
@@ -148,15 +148,19 @@ class Watcher {
 
   int Run(const std::string& id) {
     std::optional<std::chrono::steady_clock::time_point> heard;
+    std::string tag;
     while (true) {
-      const auto answer = client_.Call("GET", PathOf(id), "", interrupt_.token());
+      const auto answer = client_.Next(PathOf(id), tag, interrupt_.token());
       if (interrupt_.happened()) return Interrupted(id);
       const auto now = std::chrono::steady_clock::now();
       if (answer.ok()) {
         heard = now;
+        if (answer->empty()) continue;  // nothing new
         const json job = json::parse(*answer, nullptr, false);
         if (Take(job)) return Finish(job);
-      } else if (!MayPass(answer.status()) || !heard || now - *heard > kPatience) {
+        continue;
+      }
+      if (!MayPass(answer.status()) || !heard || now - *heard > kPatience) {
         lines_.Clear();
         return Fail("jobs watch " + id, answer.status());
       }
@@ -170,7 +174,7 @@ class Watcher {
            status.code() == StatusCode::kDeadlineExceeded;
   }
   bool Pause() const {
-    const auto until = std::chrono::steady_clock::now() + kPoll;
+    const auto until = std::chrono::steady_clock::now() + kPause;
     while (std::chrono::steady_clock::now() < until && !interrupt_.happened()) {
       ::usleep(20'000);
     }
@@ -188,11 +192,18 @@ class Watcher {
     const std::string line = ProgressLine(job);
     if (lines_.live()) {
       lines_.Draw(ended ? std::vector<std::string>{} : std::vector<std::string>{line});
-    } else if (!common_.json && !common_.quiet && line != last_) {
+    } else if (!common_.json && !common_.quiet && line != last_ && (ended || LineIsDue())) {
       std::cout << line << std::endl;
     }
     last_ = line;
     return ended;
+  }
+  // A log is spared the lines between.
+  bool LineIsDue() {
+    const auto now = std::chrono::steady_clock::now();
+    if (printed_ && now - *printed_ < kPause) return false;
+    printed_ = now;
+    return true;
   }
   int Finish(const json& job) {
     if (lines_.live()) lines_.Print(last_);
@@ -210,6 +221,7 @@ class Watcher {
   const Interrupt& interrupt_;
   LiveLines lines_;
   std::string last_;
+  std::optional<std::chrono::steady_clock::time_point> printed_;
 };
 
 std::string RequestOf(const PreheatArgs& args) {

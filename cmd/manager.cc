@@ -126,8 +126,8 @@ Result<std::unique_ptr<net::HttpServer>> StartApi(const config::ManagerApiConfig
              Counted(
                  "api",
                  [&router](const net::ServerRequest& request) { return router.RouteOf(request); },
-                 [&router](net::ServerRequest request, const net::HttpServer::Respond& respond) {
-                   respond(router.Answer(request));
+                 [&router](const net::ServerRequest& request, net::HttpServer::Respond respond) {
+                   router.Answer(request, std::move(respond));
                  }))
       .Annotate("api.listen");
 }
@@ -158,6 +158,7 @@ Status Serve(const Common& common, const config::ManagerConfig& config, const Si
   LOG_INFO("stopping");
   notifier.Stopping();
   parts->serving = false;
+  parts->orders->feed().End();
   http->Stop(kGrace);
   parts->tracker->CloseAll(Unavailable("the manager is stopping"));
   parts->orders->CloseAll(Unavailable("the manager is stopping"));

@@ -111,10 +111,12 @@ void ManagerParts::OpenApi(const LiveManagerConfig& live) {
         return live.Get()->preheat_allow;
       }});
   pull_job_api.emplace(*pull_jobs, *secrets);
+  watch_api.emplace(*orders, *clusters);
   router.emplace(*tokens, RealClock());
   api->AddTo(*router);
   job_api->AddTo(*router);
   pull_job_api->AddTo(*router);
+  watch_api->AddTo(*router);
 }
 
 void ManagerParts::Tick() {

@@ -29,6 +29,7 @@
 #include "manager/tokens.h"
 #include "manager/tracker_hub.h"
 #include "manager/tracker_service.h"
+#include "manager/watch_api.h"
 
 namespace hearth::cmd {
 
@@ -62,6 +63,7 @@ struct ManagerParts {
   std::optional<manager::Api> api;
   std::optional<manager::JobApi> job_api;
   std::optional<manager::PullJobApi> pull_job_api;
+  std::optional<manager::WatchApi> watch_api;
   std::optional<manager::Router> router;
 
  private:

@@ -23,13 +23,6 @@ constexpr size_t kNodesPerPage = 100;
 constexpr size_t kMaxKeyBytes = 255;
 constexpr size_t kMaxBioBytes = 1000;
 
-Result<JobId> IdOf(const ApiCall& call) {
-  const std::string& text = call.parameters.at("id");
-  const auto id = ParseDecimal(text);
-  if (!id) return NotFound("there is no job \"" + text.substr(0, 64) + "\"");
-  return *id;
-}
-
 // A positive number of the query; `fallback` where it is absent.
 Result<size_t> QueryNumber(const ApiCall& call, const char* name, size_t fallback, size_t most) {
   const std::string text = net::QueryValue(call.request.query, name);
@@ -75,13 +68,18 @@ json ClusterJson(const ClusterInfo& cluster) {
 
 }  // namespace
 
+Result<JobId> JobIdOf(const ApiCall& call) {
+  const std::string& text = call.parameters.at("id");
+  const auto id = ParseDecimal(text);
+  if (!id) return NotFound("there is no job \"" + text.substr(0, 64) + "\"");
+  return *id;
+}
+
 void JobApi::AddTo(Router& router) {
   router.Add("POST", "/oapi/v1/jobs", Scope::kJob,
              [this](const ApiCall& call) { return Create(call); });
   router.Add("GET", "/oapi/v1/jobs", Scope::kJobRead,
              [this](const ApiCall& call) { return List(call); });
-  router.Add("GET", "/oapi/v1/jobs/{id}", Scope::kJobRead,
-             [this](const ApiCall& call) -> Result<ApiAnswer> { return Show(TRY(IdOf(call))); });
   router.Add("GET", "/oapi/v1/jobs/{id}/nodes", Scope::kJobRead,
              [this](const ApiCall& call) { return ShowNodes(call); });
   AddChanges(router);
@@ -93,18 +91,18 @@ void JobApi::AddChanges(Router& router) {
              [this](const ApiCall& call) { return Change(call); });
   router.Add("DELETE", "/oapi/v1/jobs/{id}", Scope::kJob,
              [this](const ApiCall& call) -> Result<ApiAnswer> {
-               TRY_STATUS(options_.orders.Remove(TRY(IdOf(call))));
+               TRY_STATUS(options_.orders.Remove(TRY(JobIdOf(call))));
                return ApiAnswer{204, ""};
              });
   router.Add("POST", "/oapi/v1/jobs/{id}/cancel", Scope::kJob,
              [this](const ApiCall& call) -> Result<ApiAnswer> {
-               const JobId id = TRY(IdOf(call));
+               const JobId id = TRY(JobIdOf(call));
                TRY_STATUS(options_.orders.Cancel(id));
                return Show(id);
              });
   router.Add("POST", "/oapi/v1/jobs/{id}/retry", Scope::kJob,
              [this](const ApiCall& call) -> Result<ApiAnswer> {
-               const JobId id = TRY(IdOf(call));
+               const JobId id = TRY(JobIdOf(call));
                TRY_STATUS(options_.orders.Retry(id));
                return Show(id);
              });
@@ -186,13 +184,13 @@ Result<ApiAnswer> JobApi::ShowNodes(const ApiCall& call) {
     page.state = TRY(ParseTargetState(text).Annotate("state"));
   }
   ApiAnswer answer;
-  TRY_STATUS(options_.orders.Read(TRY(IdOf(call)),
+  TRY_STATUS(options_.orders.Read(TRY(JobIdOf(call)),
                                   [&](const Job& job) { answer.body = JobNodesJson(job, page); }));
   return answer;
 }
 
 Result<ApiAnswer> JobApi::Change(const ApiCall& call) {
-  const JobId id = TRY(IdOf(call));
+  const JobId id = TRY(JobIdOf(call));
   auto body = TRY(JsonBody::Parse(call.request.body));
   std::string bio;
   body.Text("bio", bio);

@@ -14,6 +14,9 @@
 
 namespace hearth::manager {
 
+// That a route's path names. kNotFound: it is no number.
+Result<JobId> JobIdOf(const ApiCall& call);
+
 class JobApi {
  public:
   struct Options {

@@ -83,6 +83,12 @@ json ClustersJson(const std::vector<ClusterInfo>& clusters, const JobSpec& spec,
   return list;
 }
 
+std::set<std::string> ClustersOf(const Job& job) {
+  std::set<std::string> used;
+  for (const Target& target : job.targets) used.insert(target.cluster);
+  return used;
+}
+
 json HeadJson(const Job& job, const std::vector<ClusterInfo>& clusters,
               const std::set<std::string>& used) {
   return {{"id", job.id},
@@ -221,11 +227,15 @@ json ProgressJson(const Job& job) {
 }  // namespace
 
 std::string JobJson(const Job& job, const std::vector<ClusterInfo>& clusters) {
-  std::set<std::string> used;
-  for (const Target& target : job.targets) used.insert(target.cluster);
-  json out = HeadJson(job, clusters, used);
+  json out = HeadJson(job, clusters, ClustersOf(job));
   out["progress"] = ProgressJson(job);
   out["result"] = ResultJson(job, clusters);
+  return Dump(out);
+}
+
+std::string JobHeadJson(const Job& job, const std::vector<ClusterInfo>& clusters) {
+  json out = HeadJson(job, clusters, ClustersOf(job));
+  out["progress"] = ProgressJson(job);
   return Dump(out);
 }
 

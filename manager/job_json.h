@@ -18,6 +18,8 @@ inline constexpr size_t kMaxNodesJsonBytes = 4 << 20;  // of a page's tasks
 
 // The whole job, cut to kMaxJobJsonBytes: failures go first, "truncated" says that there are more.
 std::string JobJson(const Job& job, const std::vector<ClusterInfo>& clusters);
+// What was asked, and how far it is: without `result`.
+std::string JobHeadJson(const Job& job, const std::vector<ClusterInfo>& clusters);
 // Heads only, as a list.
 std::string JobListJson(const std::vector<Job>& jobs, const std::vector<ClusterInfo>& clusters);
 

@@ -111,6 +111,7 @@ Status OrderHub::Receive(SessionId session, const v1::OrdersFromNode& message) {
                       .fetched = 0,
                       .peer = said.peer_bytes(),
                       .origin = said.origin_bytes()});
+      if (jobs_.Find(said.order().job()) != nullptr) feed_.Changed(said.order().job());
       return OkStatus();
     }
     case v1::OrdersFromNode::kReport:
@@ -206,6 +207,7 @@ bool OrderHub::Apply() {
   // Sending may end a session, of which the core hears.
   for (auto actions = jobs_.Take(); !actions.empty(); actions = jobs_.Take()) {
     for (const JobAction& action : actions) {
+      if (jobs_.Find(action.job) != nullptr) feed_.Changed(action.job);
       switch (action.kind) {
         case JobAction::Kind::kSend:
           SendOrder(action);
@@ -260,6 +262,7 @@ bool OrderHub::SaveJob(JobId id) {
                          {"reason", job->reason}});
   ended_[id] = ForLists(HeadOf(id));
   jobs_.Remove(id);
+  feed_.Changed(id);
   secrets_.erase(id);
   tasks_saved_.erase(id);
   return true;

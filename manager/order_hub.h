@@ -20,6 +20,7 @@
 #include "base/thread.h"
 #include "manager/fleet.h"
 #include "manager/job.h"
+#include "manager/job_feed.h"
 #include "manager/job_request.h"
 #include "manager/job_store.h"
 #include "manager/jobs.h"
@@ -99,6 +100,8 @@ class OrderHub {
   // Cancels it where it is under way. kNotFound.
   Status Remove(JobId id) EXCLUDES(mutex_);
 
+  // Of all of these changes.
+  JobFeed& feed() { return feed_; }
   std::vector<Reading> Readings() const EXCLUDES(mutex_);
 
  private:
@@ -131,6 +134,7 @@ class OrderHub {
   void End(SessionId id, const Status& why) REQUIRES(mutex_);
 
   const Options options_;
+  JobFeed feed_;
   mutable Mutex mutex_;
   Jobs jobs_ GUARDED_BY(mutex_);
   std::map<JobId, Job> ended_ GUARDED_BY(mutex_);                 // ForLists()

@@ -52,6 +52,7 @@ void OrderHub::MakeRoom() {
     const Job& oldest = ended_.begin()->second;
     if (!options_.store.Remove(oldest.id).ok()) return;
     Forget(oldest);
+    feed_.Removed(oldest.id);
     ended_.erase(ended_.begin());
   }
 }
@@ -110,6 +111,7 @@ Result<JobId> OrderHub::Add(Job job, const JobSecrets& secrets) {
                            {"items", job.spec.items.size()},
                            {"nodes", job.targets.size()}});
   TRY_STATUS(Begin(std::move(job)));
+  feed_.Changed(id);
   (void)Apply();
   return id;
 }
@@ -189,6 +191,7 @@ Status OrderHub::SetBio(JobId id, const std::string& bio) {
   TRY_STATUS(options_.store.SaveHead(changed));
   head->second.bio = bio;
   head->second.updated = changed.updated;
+  feed_.Changed(id);
   return OkStatus();
 }
 
@@ -218,6 +221,7 @@ Status OrderHub::Retry(JobId id) {
   TRY_STATUS(options_.store.Create(job));
   ended_.erase(id);
   TRY_STATUS(Begin(std::move(job)));
+  feed_.Changed(id);
   (void)Apply();
   return OkStatus();
 }
@@ -234,6 +238,7 @@ Status OrderHub::Remove(JobId id) {
   tasks_saved_.erase(id);
   unsaved_.erase(id);
   unsaved_heads_.erase(id);
+  feed_.Removed(id);
   (void)Apply();
   return OkStatus();
 }
@@ -255,6 +260,11 @@ std::vector<Reading> OrderHub::Readings() const {
                  "Nodes that take orders now.",
                  {},
                  static_cast<double>(sessions_.size()),
+                 false});
+  out.push_back({"hearth_manager_event_readers",
+                 "Clients that wait for jobs to change: event streams and long polls.",
+                 {},
+                 static_cast<double>(feed_.readers()),
                  false});
   return out;
 }

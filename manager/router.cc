@@ -84,6 +84,15 @@ net::ServerResponse ProblemOf(int status, StatusCode code, const std::string& de
                       problem.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
 }
 
+net::ServerResponse ResponseOf(Result<ApiAnswer> answer) {
+  if (!answer.ok()) return Problem(answer.status());
+  auto response =
+      JsonResponse(answer->status, std::move(answer->content_type), std::move(answer->body));
+  for (const auto& [name, value] : answer->headers.fields()) response.headers.Add(name, value);
+  if (answer->stream != nullptr) response.body = std::move(answer->stream);
+  return response;
+}
+
 }  // namespace
 
 bool IsApiAuthorization(std::string_view value) {
@@ -96,6 +105,15 @@ net::ServerResponse Problem(const Status& status) {
 
 void Router::Add(const std::string& method, const std::string& pattern, Scope scope,
                  Handler handler) {
+  CHECK(handler != nullptr);
+  Add(method, pattern, scope,
+      LaterHandler([handler = std::move(handler)](const ApiCall& call, const Respond& respond) {
+        respond(handler(call));
+      }));
+}
+
+void Router::Add(const std::string& method, const std::string& pattern, Scope scope,
+                 LaterHandler handler) {
   CHECK(pattern.starts_with('/') && handler != nullptr);
   for (const Entry& entry : entries_) {
     CHECK(entry.route.method != method || entry.route.pattern != pattern);
@@ -153,43 +171,50 @@ Result<AccessToken> Router::Authorise(const net::ServerRequest& request, Scope n
                           ", which the token \"" + known->name + "\" does not have");
 }
 
-net::ServerResponse Router::Answer(const net::ServerRequest& request) const {
+net::ServerResponse Router::Refuse(const net::ServerRequest& request, const Status& why) const {
+  auto refusal = Problem(why);
+  if (refusal.status == 401) refusal.headers.Add("WWW-Authenticate", "Bearer realm=\"hearth\"");
+  if (refusal.status == 429) {
+    refusal.headers.Add("Retry-After", std::to_string(throttle_.Wait(request.remote).count()));
+  }
+  return refusal;
+}
+
+void Router::Answer(const net::ServerRequest& request, net::HttpServer::Respond respond) const {
   std::map<std::string, std::string> parameters;
   std::string allowed;
   const Entry* entry = Find(request, parameters, allowed);
   if (entry == nullptr) {
-    if (allowed.empty()) return Problem(NotFound("there is no " + request.path.substr(0, 200)));
+    if (allowed.empty()) {
+      return respond(Problem(NotFound("there is no " + request.path.substr(0, 200))));
+    }
     auto refusal = ProblemOf(405, StatusCode::kInvalidArgument, "only " + allowed);
     refusal.headers.Add("Allow", allowed);
-    return refusal;
+    return respond(std::move(refusal));
   }
   AccessToken token;
   if (entry->route.scope != Scope::kPublic) {
     auto authorised = Authorise(request, entry->route.scope);
-    if (!authorised.ok()) {
-      auto refusal = Problem(authorised.status());
-      if (refusal.status == 401) refusal.headers.Add("WWW-Authenticate", "Bearer realm=\"hearth\"");
-      if (refusal.status == 429) {
-        refusal.headers.Add("Retry-After", std::to_string(throttle_.Wait(request.remote).count()));
-      }
-      return refusal;
-    }
+    if (!authorised.ok()) return respond(Refuse(request, authorised.status()));
     token = *std::move(authorised);
   }
-  const auto answer = entry->handler({request, std::move(parameters), token});
-  // Who changed what, from where.
-  if (request.method != "GET" && request.method != "HEAD") {
-    LOG_INFO("audit", {{"method", request.method},
-                       {"path", request.path},
+  const ApiCall call{request, std::move(parameters), token};
+  if (request.method == "GET" || request.method == "HEAD") {
+    return entry->handler(call, [respond = std::move(respond)](Result<ApiAnswer> answer) {
+      respond(ResponseOf(std::move(answer)));
+    });
+  }
+  entry->handler(call, [respond = std::move(respond), method = request.method, path = request.path,
+                        remote = request.remote, token](Result<ApiAnswer> answer) {
+    // Who changed what, from where.
+    LOG_INFO("audit", {{"method", method},
+                       {"path", path},
                        {"token_id", token.id},
                        {"token_name", token.name},
-                       {"from", request.remote},
+                       {"from", remote},
                        {"outcome", answer.status()}});
-  }
-  if (!answer.ok()) return Problem(answer.status());
-  auto response = JsonResponse(answer->status, answer->content_type, answer->body);
-  for (const auto& [name, value] : answer->headers.fields()) response.headers.Add(name, value);
-  return response;
+    respond(ResponseOf(std::move(answer)));
+  });
 }
 
 std::vector<Router::Route> Router::Routes() const {

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,7 +28,8 @@ struct ApiAnswer {
   int status = 200;
   std::string body;  // JSON
   std::string content_type = "application/json";
-  net::HttpHeaders headers = {};  // beside those of every answer
+  net::HttpHeaders headers = {};                      // beside those of every answer
+  std::shared_ptr<net::BodySource> stream = nullptr;  // in place of `body`
 };
 
 // Whether an Authorization header is a token of this API: "Bearer hpat_…".
@@ -36,12 +38,17 @@ bool IsApiAuthorization(std::string_view value);
 class Router {
  public:
   using Handler = std::function<Result<ApiAnswer>(const ApiCall&)>;
+  // Calls `respond` once, from any thread; the call itself is over when it returns.
+  using Respond = std::function<void(Result<ApiAnswer>)>;
+  using LaterHandler = std::function<void(const ApiCall&, Respond)>;
   Router(Tokens& tokens, const Clock& clock) : tokens_(tokens), throttle_(clock) {}
 
   // `pattern` is "/api/v1/nodes/{name}".
   void Add(const std::string& method, const std::string& pattern, Scope scope, Handler handler);
+  void Add(const std::string& method, const std::string& pattern, Scope scope,
+           LaterHandler handler);
 
-  net::ServerResponse Answer(const net::ServerRequest& request) const;
+  void Answer(const net::ServerRequest& request, net::HttpServer::Respond respond) const;
   // The pattern that a request matches, for metrics; "other" where there is none.
   std::string RouteOf(const net::ServerRequest& request) const;
 
@@ -56,10 +63,11 @@ class Router {
   struct Entry {
     Route route;
     std::vector<std::string> parts;
-    Handler handler;
+    LaterHandler handler;
   };
   const Entry* Find(const net::ServerRequest& request,
                     std::map<std::string, std::string>& parameters, std::string& allowed) const;
+  net::ServerResponse Refuse(const net::ServerRequest& request, const Status& why) const;
   Result<AccessToken> Authorise(const net::ServerRequest& request, Scope needed) const;
 
   Tokens& tokens_;

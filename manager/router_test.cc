@@ -31,7 +31,9 @@ class RouterTest : public ::testing::Test {
     request.method = method;
     request.path = path;
     if (!token.empty()) request.headers.Add("Authorization", "Bearer " + token);
-    return router_.Answer(request);
+    net::ServerResponse answer;
+    router_.Answer(request, [&](net::ServerResponse given) { answer = std::move(given); });
+    return answer;
   }
   std::string TokenWith(Scope scope) {
     return tokens_->Create({"t", {scope}, {}}).value().text.Reveal();

@@ -51,7 +51,9 @@ def test_every_answer_is_as_the_contract_says(bed, registry, ref, api):
     cluster.wait(failed["id"])
     for number in (job["id"], failed["id"]):
         call("GET", "/oapi/v1/jobs/{id}", id=number, status=200)
+        call("GET", "/oapi/v1/jobs/{id}/events", id=number, status=200)
         call("GET", "/oapi/v1/jobs/{id}/nodes", id=number, status=200)
+    call("GET", "/api/v1/events", status=200)
     call("GET", "/oapi/v1/jobs", query="?state=FAILURE", status=200)
     call("PATCH", "/oapi/v1/jobs/{id}", {"bio": "x"}, id=job["id"], status=200)
     call("POST", "/oapi/v1/jobs/{id}/retry", id=failed["id"], status=200)
@@ -69,6 +71,7 @@ def test_every_answer_is_as_the_contract_says(bed, registry, ref, api):
     call("POST", "/api/v1/pull-jobs", document, status=200)
     call("GET", "/api/v1/pull-jobs", status=200)
     call("GET", "/api/v1/pull-jobs/{name}", name="j", status=200)
+    call("GET", "/api/v1/pull-jobs/{name}/watch", name="j", status=200)
     call("POST", "/api/v1/pull-jobs/{name}/cancel", name="j")
     call("DELETE", "/api/v1/pull-jobs/{name}", name="j", status=204)
     call("PUT", "/api/v1/secrets/{namespace}/{name}", {"auths": {}}, namespace="a", name="b", status=200)

@@ -15,6 +15,16 @@ from .process import Process, ProcessEnded, run, wait_for
 READY_SECONDS = 20
 
 
+def _first_event(answer):
+    text = b""
+    while b"\ndata: " not in text or not text.endswith(b"\n\n"):
+        line = answer.readline()
+        if not line:
+            break
+        text += line
+    return text
+
+
 class Manager:
     """settings are TOML dotted keys with TOML values, as for --set. prefix is put before the daemon's command line."""
 
@@ -103,9 +113,26 @@ class Manager:
         context = ssl.create_default_context(cafile=self.ca_file)
         try:
             with urllib.request.urlopen(request, context=context, timeout=20) as answer:
-                return answer.status, dict(answer.headers), answer.read()
+                endless = answer.headers["Content-Type"] == "text/event-stream"
+                return answer.status, dict(answer.headers), _first_event(answer) if endless else answer.read()
         except urllib.error.HTTPError as error:
             return error.code, dict(error.headers), error.read()
+
+    def events(self, path, last_id=None, timeout=60):
+        """Yields (id, event, document) as they come, until the stream ends; silence for `timeout` is an error."""
+        request = urllib.request.Request(self.api + path, headers={"Authorization": f"Bearer {self.admin_token}"})
+        if last_id is not None:
+            request.add_header("Last-Event-ID", last_id)
+        context = ssl.create_default_context(cafile=self.ca_file)
+        with urllib.request.urlopen(request, context=context, timeout=timeout) as answer:
+            event = {}
+            for line in answer:
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if name:
+                    event[name] = value
+                elif "data" in event:
+                    yield event["id"], event["event"], json.loads(event["data"])
+                    event = {}
 
     def join_token(self, *flags):
         """A file that holds a fresh join token."""

@@ -31,6 +31,11 @@ class OpenApi:
             return body
         ((media_type, content),) = answer["content"].items()
         assert headers["Content-Type"] == media_type, f"{where}: {headers['Content-Type']}"
+        if media_type == "text/event-stream":
+            event, data = re.search(r"^event: (.*)\ndata: (.*)$", body.decode(), re.MULTILINE).groups()
+            if event in ("reset", "removed"):
+                return json.loads(data)
+            body = data
         document = json.loads(body)
         problems = list(self._problems(content["schema"], document, where))
         assert not problems, problems

@@ -1,0 +1,205 @@
+#include "manager/watch_api.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/ascii.h"
+#include "base/units.h"
+#include "manager/job_api.h"
+#include "manager/job_json.h"
+#include "manager/pull_job_json.h"
+#include "net/http.h"
+
+namespace hearth::manager {
+
+namespace {
+
+constexpr size_t kWorkers = 2;
+// Of one chunk of a stream of all jobs.
+constexpr size_t kMaxEventsAtOnce = 64;
+constexpr size_t kMaxTextAtOnce = 256 << 10;
+
+ApiAnswer StreamAnswer(std::shared_ptr<EventStream> stream) {
+  ApiAnswer answer;
+  answer.content_type = "text/event-stream";
+  answer.headers.Add("X-Accel-Buffering", "no");  // proxies pass each event on at once
+  answer.stream = std::move(stream);
+  return answer;
+}
+
+// "30s"; none = does not wait.
+Result<std::chrono::milliseconds> WaitOf(const ApiCall& call) {
+  const std::string text = net::QueryValue(call.request.query, "wait");
+  if (text.empty()) return std::chrono::milliseconds(0);
+  const auto wait = TRY(ParseDuration(text).Annotate("wait"));
+  if (wait > WatchApi::kLongestWait) return InvalidArgument("wait: must be at most 60s");
+  return std::chrono::duration_cast<std::chrono::milliseconds>(wait);
+}
+
+// The name in an If-None-Match of one entity tag, strong or weak.
+std::string_view TagOf(std::string_view field) {
+  field = TrimBlanks(field);
+  if (field.starts_with("W/")) field.remove_prefix(2);
+  if (field.size() < 2 || field.front() != '"' || field.back() != '"') return {};
+  return field.substr(1, field.size() - 2);
+}
+
+}  // namespace
+
+WatchApi::WatchApi(OrderHub& orders, Clusters& clusters)
+    : orders_(orders),
+      clusters_(clusters),
+      workers_({.name = "events", .threads = kWorkers, .queue_limit = JobFeed::kMaxReaders}) {}
+
+WatchApi::~WatchApi() {
+  timers_.Stop();
+  workers_.Join();
+}
+
+void WatchApi::AddTo(Router& router) {
+  router.Add(
+      "GET", "/oapi/v1/jobs/{id}", Scope::kJobRead,
+      [this](const ApiCall& call, Router::Respond respond) { Show(call, std::move(respond)); });
+  router.Add("GET", "/oapi/v1/jobs/{id}/events", Scope::kJobRead,
+             [this](const ApiCall& call) { return WatchJob(call); });
+  router.Add("GET", "/api/v1/events", Scope::kJobRead,
+             [this](const ApiCall& call) { return WatchAll(call); });
+  router.Add("GET", "/api/v1/pull-jobs/{name}/watch", Scope::kJobRead,
+             [this](const ApiCall& call) { return WatchPullJob(call); });
+}
+
+// --- GET of a job ---
+
+void WatchApi::Show(const ApiCall& call, Router::Respond respond) {
+  const auto id = JobIdOf(call);
+  const auto wait = WaitOf(call);
+  if (!id.ok()) return respond(id.status());
+  if (!wait.ok()) return respond(wait.status());
+  const auto known = orders_.feed().Parse(TagOf(call.request.headers.Get("If-None-Match")));
+
+  // The revision is read before the job: a newer job under an older tag is asked for once more,
+  // the reverse would hide a change.
+  const auto attempt = [this, id = *id, known, respond](bool last) {
+    const Revision revision = orders_.feed().Of(id);
+    ApiAnswer answer;
+    answer.headers.Add("ETag", "\"" + orders_.feed().NameOf(revision) + "\"");
+    const bool same = known && revision <= *known;
+    if (same && !last) return false;
+    bool wanted = last || known;
+    const Status read = orders_.Read(id, [&](const Job& job) {
+      wanted = wanted || job.state != JobState::kPending;
+      if (wanted && !same) answer.body = JobJson(job, clusters_.List());
+    });
+    if (read.ok() && !wanted) return false;
+    if (read.ok() && same) answer.status = 304;
+    respond(read.ok() ? Result<ApiAnswer>(std::move(answer)) : read);
+    return true;
+  };
+  if (wait->count() == 0) return void(attempt(true));
+  auto place = orders_.feed().Enter();
+  if (!place.ok()) return respond(place.status());
+  ChangeWait::Start({.tools = tools(),
+                     .job = *id,
+                     .until = std::chrono::steady_clock::now() + *wait,
+                     .attempt = [attempt, place = *place](bool last) { return attempt(last); },
+                     .gone = call.request.client_gone});
+}
+
+// --- streams ---
+
+std::optional<JobFeed::Revision> WatchApi::LastEventOf(const ApiCall& call) const {
+  return orders_.feed().Parse(call.request.headers.Get("Last-Event-ID"));
+}
+
+Result<ApiAnswer> WatchApi::WatchJob(const ApiCall& call) {
+  OneJob job{.id = TRY(JobIdOf(call)), .event = "job", .show = [this](const Job& shown) {
+               return JobJson(shown, clusters_.List());
+             }};
+  return StreamOf(std::move(job), call);
+}
+
+Result<ApiAnswer> WatchApi::WatchPullJob(const ApiCall& call) {
+  OneJob job{.id = TRY(orders_.FindByName(call.parameters.at("name"))),
+             .event = "pull-job",
+             .show = [](const Job& shown) { return PullJobJson(shown); }};
+  return StreamOf(std::move(job), call);
+}
+
+Result<ApiAnswer> WatchApi::StreamOf(OneJob job, const ApiCall& call) {
+  const auto after = LastEventOf(call);
+  bool ended = false;
+  const Revision revision = orders_.feed().Of(job.id);
+  TRY_STATUS(
+      orders_.Read(job.id, [&](const Job& shown) { ended = shown.state != JobState::kPending; }));
+  // A browser comes again after the end of a stream, unless it hears this.
+  if (ended && after && revision <= *after) return ApiAnswer{204, ""};
+  EventStream::Options options{.tools = tools(),
+                               .place = TRY(orders_.feed().Enter()),
+                               .job = job.id,
+                               .after = after,
+                               .read = nullptr};
+  options.read = [this, job = std::move(job)](std::optional<Revision> seen) {
+    return EventsOf(job, seen);
+  };
+  return StreamAnswer(std::make_shared<EventStream>(std::move(options)));
+}
+
+EventStream::Events WatchApi::EventsOf(const OneJob& job, std::optional<Revision> after) const {
+  EventStream::Events events;
+  // Read first, as in Show().
+  events.upto = orders_.feed().Of(job.id);
+  const std::string id = orders_.feed().NameOf(events.upto);
+  std::string shown;
+  const Status read = orders_.Read(job.id, [&](const Job& found) {
+    events.last = found.state != JobState::kPending;
+    if (!after || *after < events.upto) shown = job.show(found);
+  });
+  if (!read.ok()) {
+    events.last = true;
+    events.text = EventText(id, "removed", nlohmann::json{{"id", job.id}}.dump());
+  } else if (!shown.empty()) {
+    events.text = EventText(id, job.event, shown);
+  }
+  return events;
+}
+
+Result<ApiAnswer> WatchApi::WatchAll(const ApiCall& call) {
+  EventStream::Options options{
+      .tools = tools(),
+      .place = TRY(orders_.feed().Enter()),
+      .after = LastEventOf(call),
+      .read = [this](std::optional<Revision> after) { return AllEvents(after); }};
+  return StreamAnswer(std::make_shared<EventStream>(std::move(options)));
+}
+
+EventStream::Events WatchApi::AllEvents(std::optional<Revision> after) const {
+  const JobFeed& feed = orders_.feed();
+  EventStream::Events events;
+  events.upto = after ? *after : feed.Last();
+  const auto changes =
+      after ? feed.After(*after, kMaxEventsAtOnce) : JobFeed::Changes{.list = {}, .lost = true};
+  if (changes.lost) {
+    // What the client knows may be of jobs that are gone: it reads the list, which is as new.
+    events.upto = feed.Last();
+    events.text = EventText(feed.NameOf(events.upto), "reset", "{}");
+    return events;
+  }
+  const auto clusters = clusters_.List();
+  for (const JobFeed::Change& change : changes.list) {
+    if (events.text.size() >= kMaxTextAtOnce) break;
+    events.upto = change.revision;
+    const std::string id = feed.NameOf(change.revision);
+    if (change.removed) {
+      events.text += EventText(id, "removed", nlohmann::json{{"id", change.job}}.dump());
+      continue;
+    }
+    std::string shown;
+    // Where it was removed since, a later change says so.
+    const Status read =
+        orders_.Read(change.job, [&](const Job& job) { shown = JobHeadJson(job, clusters); });
+    if (read.ok()) events.text += EventText(id, "job", shown);
+  }
+  return events;
+}
+
+}  // namespace hearth::manager
