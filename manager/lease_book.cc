@@ -17,6 +17,7 @@ uint32_t Milliseconds(SteadyTime now) {
 LeaseBook::LeaseBook(Options options)
     : options_(options),
       wanted_(options.pieces, static_cast<uint8_t>(options.copies)),
+      left_(uint64_t{options.pieces} * options.copies),
       fetched_by_(options.pieces, kNobody),
       fetched_at_(options.pieces),
       missed_by_(options.pieces, kNobody),
@@ -49,7 +50,7 @@ uint64_t LeaseBook::LeasePieces(SteadyTime now) const {
   if (now - *first_grant_ < kYoung) {
     return std::max<uint64_t>(1, options_.min_lease_bytes / options_.piece_size_bytes);
   }
-  const uint64_t share = pieces() * options_.piece_size_bytes / (2 * accepting_.size() + 1);
+  const uint64_t share = left_ * options_.piece_size_bytes / (2 * accepting_.size() + 1);
   const uint64_t bytes = std::clamp(share, options_.min_lease_bytes, options_.max_lease_bytes);
   return std::max<uint64_t>(1, bytes / options_.piece_size_bytes);
 }
@@ -70,6 +71,7 @@ bool LeaseBook::GrantOne(SteadyTime now) {
     if (leased_to_[end].size() >= kMaxFetchers) leased_to_[end].erase(leased_to_[end].begin());
     leased_to_[end].push_back(*holder);
     --wanted_[end++];
+    --left_;
   }
   const PieceRun run{PieceIndex{begin}, end - begin};
   leases_.push_back({NodeId{*holder}, run, now, run.count, std::vector<bool>(run.count)});
@@ -144,7 +146,7 @@ void LeaseBook::Present(NodeId node, const PieceBitmap& present) {
       Forget(node, piece);
     } else if (!Fetched(node, PieceIndex{piece}, {}) && options_.copies == 1 &&
                fetched_by_[piece] == kNobody) {
-      wanted_[piece] = 0;
+      WantNoMore(piece);
       fetched_by_[piece] = manager::Number(node);
       ++fetched_;
     }
@@ -175,7 +177,7 @@ void LeaseBook::AllPresent(NodeId node) {
     if (wanted_[piece] == 0) continue;
     fetched_ += fetched_by_[piece] == kNobody ? 1 : 0;
     fetched_by_[piece] = manager::Number(node);
-    wanted_[piece] = 0;
+    WantNoMore(piece);
   }
 }
 
@@ -196,10 +198,19 @@ bool LeaseBook::Fetched(NodeId node, PieceIndex index, SteadyTime now) {
   fetched_by_[piece] = manager::Number(node);
   fetched_at_[piece] = Milliseconds(lease->last_piece);
   missed_by_[piece] = kNobody;
-  if (--lease->left > 0) return true;
-  leases_.erase(lease);
-  ready_.insert(manager::Number(node));
+  if (--lease->left == 0) leases_.erase(lease);
+  if (Left(node) <= AheadPieces()) ready_.insert(manager::Number(node));
   return true;
+}
+
+uint64_t LeaseBook::Left(NodeId node) const {
+  uint64_t left = 0;
+  for (const Lease& lease : leases_) left += lease.holder == node ? lease.left : 0;
+  return left;
+}
+
+uint64_t LeaseBook::AheadPieces() const {
+  return std::max<uint64_t>(1, kAheadBytes / options_.piece_size_bytes);
 }
 
 void LeaseBook::Missing(NodeId reporter, PieceIndex index, bool fetcher_here, SteadyTime now) {
@@ -222,8 +233,11 @@ void LeaseBook::Again(PieceIndex piece) {
   if (Number(piece) < pieces() && wanted_[Number(piece)] == 0) Free(Number(piece));
 }
 
+void LeaseBook::WantNoMore(uint32_t piece) { left_ -= std::exchange(wanted_[piece], 0); }
+
 void LeaseBook::Free(uint32_t piece) {
   ++wanted_[piece];
+  ++left_;
   missed_by_[piece] = kNobody;
   first_wanted_ = std::min(first_wanted_, piece);
 }

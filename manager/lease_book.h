@@ -1,10 +1,11 @@
 // LeaseBook: who fetches which pieces of one blob from the origin, so that each leaves it once.
 //
 // Plain state of one swarm, part of the Tracker: no I/O, no clock, no lock. Nodes that may hold a
-// lease take turns; a node holds one at a time. Leases are so long that each node gets about two of
-// the blob: what is fresh starts its way from many uplinks at once, and the origin answers no more
-// requests than it must. A blob without a judge (no digest) has every piece
-// fetched by two nodes, so that their sums can be compared.
+// lease take turns; a node gets the next one when next to nothing is left of the one before, so
+// that the origin's link is never idle in between. Leases are so long that each node gets about two
+// of what is left: what is fresh starts its way from many uplinks at once, the origin answers no
+// more requests than it must, and all holders end at about the same time. A blob without a judge
+// (no digest) has every piece fetched by two nodes, so that their sums can be compared.
 #pragma once
 
 #include <chrono>
@@ -46,6 +47,7 @@ class LeaseBook {
   };
   static constexpr size_t kMaxFetchers = 8;             // remembered of a piece
   static constexpr std::chrono::seconds kYoung{1};      // nodes are still joining: short leases
+  static constexpr uint64_t kAheadBytes = 512 * 1024;   // left of a lease when the next one comes
   static constexpr double kFirstGuess = 64e6;           // bytes a second of an origin not yet known
   static constexpr std::chrono::seconds kStall{10};     // no piece: it is given to another
   static constexpr std::chrono::seconds kAwayPause{5};  // of a node whose origin did not answer
@@ -97,8 +99,11 @@ class LeaseBook {
   size_t MaxLeases() const;
   SteadyTime::duration StallTime() const;
   bool GrantOne(SteadyTime now);
+  uint64_t Left(NodeId node) const;
+  uint64_t AheadPieces() const;
   std::optional<uint32_t> NextHolder(uint32_t piece) const;
   bool MayFetch(uint32_t node, uint32_t piece) const;
+  void WantNoMore(uint32_t piece);
   void Free(uint32_t piece);
   void Forget(NodeId node, uint32_t piece);
   std::chrono::milliseconds Age(uint32_t piece, SteadyTime now) const;
@@ -108,6 +113,7 @@ class LeaseBook {
 
   const Options options_;
   std::vector<uint8_t> wanted_;  // per piece: leases still to grant
+  uint64_t left_;                // the sum of wanted_
   uint32_t first_wanted_ = 0;    // none before it
   std::vector<uint32_t> fetched_by_;
   std::vector<uint32_t> fetched_at_;              // ms, and around
