@@ -11,6 +11,7 @@ namespace hearth::p2p {
 namespace {
 
 constexpr std::chrono::milliseconds kTick{500};
+constexpr std::chrono::milliseconds kHedgeTick{50};
 constexpr double kSmooth = 0.2;
 
 double Seconds(std::chrono::nanoseconds time) {
@@ -100,6 +101,7 @@ void Download::Tick(SteadyTime now) {
   }
   AskAll(now);
   Hedge(now);
+  PlanHedge(now);
   if (requests_.empty() && now - std::max(last_arrival_, last_missing_) >= kStarvedAfter) {
     last_missing_ = now;
     TellMissing();
@@ -208,14 +210,32 @@ void Download::AskOrigin(SteadyTime now) {
   }
 }
 
+SteadyTime::duration Download::HedgeAge() const {
+  const std::chrono::duration<double> age(kHedgeFactor * usual_seconds_);
+  return std::max<SteadyTime::duration>(kMinHedgeAge,
+                                        std::chrono::duration_cast<SteadyTime::duration>(age));
+}
+
+// At the end one late piece is all that a node waits for: it is looked at when it is late, not at
+// the next tick.
+void Download::PlanHedge(SteadyTime now) {
+  if (picker_.unasked() > 0) return;
+  const auto oldest = std::ranges::find_if(requests_, [&](const Request& request) {
+    return request.source != kOriginSource &&
+           picker_.Requests(request.run.first) < Picker::kMaxRequestsPerPiece;
+  });
+  if (oldest == requests_.end()) return;
+  next_tick_ = std::min(next_tick_, std::max(oldest->asked + HedgeAge(), now + kHedgeTick));
+}
+
 // A request that takes much longer than usual gets a second source: for what a reader waits for,
 // and when nothing is left that nobody was asked for.
 void Download::Hedge(SteadyTime now) {
-  const auto age = std::max(Seconds(kMinHedgeAge), kHedgeFactor * usual_seconds_);
+  const auto age = HedgeAge();
   for (size_t i = 0; i < requests_.size() && hedges_ < kMaxHedges; ++i) {
     const Request request = requests_[i];
     const PieceIndex piece = request.run.first;
-    if (request.source == kOriginSource || Seconds(now - request.asked) < age) continue;
+    if (request.source == kOriginSource || now - request.asked < age) continue;
     if (picker_.Requests(piece) >= Picker::kMaxRequestsPerPiece) continue;
     if (picker_.unasked() > 0 && !picker_.InWindow(piece)) continue;
     std::optional<SourceId> best;
@@ -242,6 +262,7 @@ void Download::Ask(SourceId id, PieceRun run, bool hedge, SteadyTime now) {
   hedges_ += hedge ? 1 : 0;
   requests_.push_back({RequestId{next_request_}, id, run, now, hedge});
   actions_.push_back({Action::Kind::kRequest, id, RequestId{next_request_++}, run});
+  PlanHedge(now);
 }
 
 void Download::End(std::vector<Request>::iterator request) {

@@ -68,7 +68,7 @@ class Download {
   static constexpr uint32_t kMaxDepth = 8;     // at once, at one peer
   static constexpr size_t kRoundTrips = 8;     // remembered of a source
   static constexpr uint32_t kHedgeFactor = 3;  // × the usual time of a request
-  static constexpr std::chrono::milliseconds kMinHedgeAge{500};
+  static constexpr std::chrono::milliseconds kMinHedgeAge{200};
   static constexpr uint32_t kMaxHedges = 4;  // at once
   static constexpr uint64_t kOriginRunBytes = 8 << 20;
 
@@ -150,6 +150,8 @@ class Download {
   void AskAll(SteadyTime now);
   bool AskPeer(SourceId peer, SteadyTime now);
   void AskOrigin(SteadyTime now);
+  SteadyTime::duration HedgeAge() const;
+  void PlanHedge(SteadyTime now);
   void Hedge(SteadyTime now);
   void TellMissing();
   void GoAlone(SteadyTime now);

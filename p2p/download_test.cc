@@ -193,6 +193,7 @@ TEST_F(DownloadTest, TheSlowestRequestIsHedgedAndTheLoserCancelled) {
   ASSERT_EQ(first.size(), 1u);
   ASSERT_EQ(first[0].source, slow);
   const SourceId fast = Peer(download, "1");
+  EXPECT_EQ(download.NextTick(), now_ + Download::kMinHedgeAge) << "not at the usual tick";
   now_ += Download::kMinHedgeAge;
   download.Tick(now_);
   const auto hedge = Of(Kind::kRequest, download.Take());
