@@ -50,24 +50,13 @@ std::string Hex(const char* form, uint32_t code) {
   return out;
 }
 
-// `text` up to the limit, never within a character.
-std::string_view Cut(std::string_view text) {
-  if (text.size() <= kMaxLogTextBytes) return text;
-  size_t end = kMaxLogTextBytes;
-  for (size_t back = 1; back <= 3; ++back) {
-    const Character last = FirstOf(text.substr(end - back));
-    if (last.valid && last.bytes.size() > back) return text.substr(0, end - back);
-  }
-  return text.substr(0, end);
-}
-
 std::string CutNote(std::string_view text) {
   if (text.size() <= kMaxLogTextBytes) return "";
   return "... (" + std::to_string(text.size()) + " bytes)";
 }
 
 void AppendText(std::string& out, std::string_view text, bool quoted) {
-  for (std::string_view rest = Cut(text); !rest.empty();) {
+  for (std::string_view rest = CutText(text, kMaxLogTextBytes); !rest.empty();) {
     const Character one = FirstOf(rest);
     rest.remove_prefix(one.bytes.size());
     if (!one.valid) {
@@ -90,7 +79,7 @@ void AppendText(std::string& out, std::string_view text, bool quoted) {
 
 void AppendJson(std::string& out, std::string_view text) {
   out += '"';
-  for (std::string_view rest = Cut(text); !rest.empty();) {
+  for (std::string_view rest = CutText(text, kMaxLogTextBytes); !rest.empty();) {
     const Character one = FirstOf(rest);
     rest.remove_prefix(one.bytes.size());
     if (!one.valid) {
@@ -110,6 +99,15 @@ bool NeedsQuotes(std::string_view text) {
 }
 
 }  // namespace
+
+std::string_view CutText(std::string_view text, size_t max_bytes) {
+  if (text.size() <= max_bytes) return text;
+  for (size_t back = 1; back <= std::min<size_t>(3, max_bytes); ++back) {
+    const Character last = FirstOf(text.substr(max_bytes - back));
+    if (last.valid && last.bytes.size() > back) return text.substr(0, max_bytes - back);
+  }
+  return text.substr(0, max_bytes);
+}
 
 std::string Printable(std::string_view text) {
   std::string out;

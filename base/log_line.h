@@ -22,5 +22,7 @@ std::string LogJsonMembers(std::string_view message, LogFields fields);
 // `text` as it may stand on a terminal: as above, a backslash doubled so that it cannot be taken
 // for one of ours. Cut like the rest.
 std::string Printable(std::string_view text);
+// At most so many bytes of `text`, never a part of a character of UTF-8.
+std::string_view CutText(std::string_view text, size_t max_bytes);
 
 }  // namespace hearth

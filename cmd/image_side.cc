@@ -60,11 +60,11 @@ ImageSide::ImageSide(NodeBase& base)
   takeover.emplace(plugin::Takeover::Options{*base.store, builder, *containerd.client});
   handback.emplace(plugin::Handback::Options{*base.store, *containerd.client, *containerd.inventory,
                                              *containerd.handback});
-  repair.emplace(
-      plugin::Repair::Options{.parts = {*base.store, resolver, *base.swarm, builder, chains},
-                              .containerd = *containerd.client,
-                              .inventory = *containerd.inventory,
-                              .names = names});
+  repair.emplace(plugin::Repair::Options{
+      .parts = {*base.store, resolver, *base.swarm, builder, chains, *containerd.inventory},
+      .containerd = *containerd.client,
+      .names = names,
+      .on_item = [this] { mender.Recheck(); }});
 }
 
 Status ImageSide::BringBackAll(std::stop_token stop) {
@@ -73,7 +73,9 @@ Status ImageSide::BringBackAll(std::stop_token stop) {
     return OkStatus();
   }
   const auto make_way = sole.TryBeginOwn();
-  if (!make_way) return Unavailable("an adopt, repair or uninstall is under way");
+  if (!make_way) {
+    return Cancelled("an adopt, repair or uninstall is under way, after which it is tried again");
+  }
   std::stop_source ended;
   const auto end = [&ended] { ended.request_stop(); };
   const std::stop_callback on_stop(std::move(stop), end);
@@ -87,7 +89,6 @@ Status ImageSide::BringBackAll(std::stop_token stop) {
           [&](const plugin::RepairItem& item) {
             const bool failed = item.state == plugin::RepairState::kFailed;
             if (failed && first.empty()) first = item.name + ": " + item.reason;
-            mender.Recheck();
           }};
   const auto done = repair->Run({}, events, ended.get_token());
   sole.EndOwn();

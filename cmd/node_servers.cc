@@ -69,7 +69,9 @@ NodeServers::NodeServers(NodeBase& base, ImageSide& images, FileSide& files,
                   .workers = base.services,
                   .quick = base.quick,
                   .names = &images.names}),
-      diff_({.snapshotter = images.snapshotter, .workers = base.services}) {}
+      diff_({.snapshotter = images.snapshotter,
+             .workers = base.services,
+             .containerd_address = base.config.containerd.address}) {}
 
 // --- what they say of the node ---
 

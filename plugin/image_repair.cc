@@ -49,6 +49,9 @@ Status ImageRepair::Claim(const Digest& digest) {
 
 Result<std::string> ImageRepair::Document(const Digest& digest, const std::stop_token& stop) {
   if (auto here = parts_.resolver.Read(digest, oci::kMaxManifestBytes); here.ok()) return here;
+  if (CopyFromContainerd(digest, stop).ok()) {
+    return parts_.resolver.Read(digest, oci::kMaxManifestBytes);
+  }
   Status first = NoOrigin();
   bool tried = false;
   for (const oci::Access& origin : OriginsFor(digest)) {
@@ -97,7 +100,28 @@ Status ImageRepair::BeginBlob(const oci::Descriptor& blob) {
   return OkStatus();
 }
 
-Status ImageRepair::BeginLayers(const ImageLayers& image) {
+Status ImageRepair::CopyFromContainerd(const Digest& digest, const std::stop_token& stop) {
+  const auto content = ns_.content.find(digest);
+  if (survey_.content_is_ours || content == ns_.content.end()) return NotFound("not containerd's");
+  const auto grown = TRY(parts_.store.blobs().Grow(digest, content->second.size_bytes));
+  if (grown.writer) {
+    uint64_t at = grown.blob->FirstMissing();
+    const Status copied = parts_.inventory.ReadContent(
+        ns_.name, content->second, at,
+        [&](std::span<const char> data) {
+          const uint64_t offset = std::exchange(at, at + data.size());
+          return grown.blob->Write(offset, data);
+        },
+        stop);
+    if (!copied.ok()) {
+      grown.blob->Fail(copied);
+      return copied;
+    }
+  }
+  return grown.blob->WaitComplete(stop);
+}
+
+Status ImageRepair::BeginLayers(const ImageLayers& image, const std::stop_token& stop) {
   auto& snapshots = parts_.store.snapshots();
   size_t end = 0;  // layers from here on are not missed
   for (size_t i = 0; i < image.layers.size(); ++i) {
@@ -109,6 +133,10 @@ Status ImageRepair::BeginLayers(const ImageLayers& image) {
     if (Wanted(layer.blob.digest)) Keep(BeginBlob(layer.blob));
     if (i >= end || snapshots.FindLayer(layer.chain).ok()) continue;
     auto origins = OriginsFor(layer.blob.digest);
+    if (!parts_.store.blobs().Info(layer.blob.digest).ok()) {
+      const Status copied = CopyFromContainerd(layer.blob.digest, stop);
+      if (copied.code() == StatusCode::kCancelled) return copied;
+    }
     if (origins.empty() && !parts_.store.blobs().Info(layer.blob.digest).ok()) {
       return NoOrigin().Annotate("layer " + layer.blob.digest.ToString());
     }
@@ -127,16 +155,18 @@ Status ImageRepair::Begin(const Digest& digest, const oci::Manifest& manifest,
                           const std::stop_token& stop) {
   const oci::Descriptor& config = manifest.config;
   if (!parts_.store.blobs().Info(config.digest).ok()) {
-    TRY_STATUS(BeginBlob(config));
-    Transfer transfer = std::move(transfers_.back());
-    transfers_.pop_back();
-    TRY_STATUS(Wait(transfer, stop));
+    if (!CopyFromContainerd(config.digest, stop).ok()) {
+      TRY_STATUS(BeginBlob(config));
+      Transfer transfer = std::move(transfers_.back());
+      transfers_.pop_back();
+      TRY_STATUS(Wait(transfer, stop));
+    }
   }
   const auto bytes = TRY(parts_.resolver.Read(config.digest, oci::kMaxConfigBytes));
   const auto joined = JoinLayers(digest, manifest, bytes);
   if (joined.ok()) {
     if (!origins_.empty()) TRY_STATUS(parts_.chains.Remember(*joined, origins_.front()));
-    return BeginLayers(*joined);
+    return BeginLayers(*joined, stop);
   }
   // No image, or one that we do not unpack: its blobs are all that can be brought.
   for (const auto& layer : manifest.layers) {

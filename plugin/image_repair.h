@@ -18,6 +18,7 @@
 #include "oci/manifest.h"
 #include "plugin/chain_index.h"
 #include "plugin/image_resolver.h"
+#include "plugin/inventory_client.h"
 #include "plugin/layer_builder.h"
 #include "plugin/repair_survey.h"
 #include "store/store.h"
@@ -30,6 +31,7 @@ struct RepairParts {
   p2p::Swarm& swarm;
   LayerBuilder& builder;
   ChainIndex& chains;
+  InventoryClient& inventory;
   std::chrono::milliseconds progress_interval{500};
 };
 
@@ -45,6 +47,7 @@ class ImageRepair {
         origins_(std::move(origins)),
         progress_(std::move(progress)) {}
 
+  // What containerd keeps itself comes from there, else from the origins.
   // OK when everything of it that containerd names is here again, but for the snapshots' names;
   // else the first error of the registry, the store or the unpacker. kNotFound without an origin.
   Status Run(const ImageRecord& image, const std::stop_token& stop);
@@ -68,7 +71,9 @@ class ImageRepair {
   Result<std::string> Document(const Digest& digest, const std::stop_token& stop);
   Status Begin(const Digest& digest, const oci::Manifest& manifest, const std::stop_token& stop);
   Status BeginBlob(const oci::Descriptor& blob);
-  Status BeginLayers(const ImageLayers& image);
+  // Makes sure of a blob in our store where containerd has it in its own. kNotFound: it has not.
+  Status CopyFromContainerd(const Digest& digest, const std::stop_token& stop);
+  Status BeginLayers(const ImageLayers& image, const std::stop_token& stop);
   Status Wait(Transfer& transfer, const std::stop_token& stop);
   Status WaitAll(const std::stop_token& stop);
   void Report() const;

@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -20,6 +21,8 @@ namespace snapshots = containerd::services::snapshots::v1;
 namespace tasks = containerd::services::tasks::v1;
 
 namespace {
+
+constexpr uint64_t kReadBytes = 64 << 20;  // of a blob with one call: each has a deadline
 
 WallTime FromTimestamp(const google::protobuf::Timestamp& time) {
   return WallTime(std::chrono::seconds(time.seconds()) + std::chrono::nanoseconds(time.nanos()));
@@ -51,6 +54,17 @@ class GrpcInventoryClient final : public InventoryClient {
     }
     TRY_STATUS(call.Ended(stream->Finish(), "list content of " + ns));
     return found;
+  }
+
+  Status ReadContent(const std::string& ns, const ContentRecord& blob, uint64_t offset_bytes,
+                     const std::function<Status(std::span<const char>)>& take,
+                     std::stop_token stop) override {
+    for (uint64_t at = offset_bytes; at < blob.size_bytes;) {
+      const uint64_t end = at + std::min(kReadBytes, blob.size_bytes - at);
+      TRY_STATUS(ReadRange(ns, blob.digest, at, end, take, stop));
+      at = end;
+    }
+    return OkStatus();
   }
 
   Result<std::vector<SnapshotRecord>> Snapshots(const std::string& ns,
@@ -96,6 +110,31 @@ class GrpcInventoryClient final : public InventoryClient {
   }
 
  private:
+  Status ReadRange(const std::string& ns, const Digest& digest, uint64_t from, uint64_t end,
+                   const std::function<Status(std::span<const char>)>& take,
+                   const std::stop_token& stop) {
+    ContainerdCall call(In(ns), stop);
+    content::ReadContentRequest request;
+    request.set_digest(digest.ToString());
+    request.set_offset(static_cast<int64_t>(from));
+    request.set_size(static_cast<int64_t>(end - from));
+    const auto stream = content_->Read(call.context(), request);
+    content::ReadContentResponse block;
+    Status taken;
+    while (taken.ok() && from < end && stream->Read(&block)) {
+      const std::span<const char> data(block.data());
+      const uint64_t size = std::min<uint64_t>(data.size(), end - from);
+      taken = take(data.first(size));
+      from += size;
+    }
+    if (!taken.ok() || from == end) call.context()->TryCancel();
+    const Status ended = call.Ended(stream->Finish(), "read blob " + digest.ToString());
+    if (!taken.ok() || from == end) return taken;
+    TRY_STATUS(ended);
+    return DataLoss("containerd's copy of blob " + digest.ToString() + " ends at byte " +
+                    std::to_string(from));
+  }
+
   ContainerdCall::Options In(const std::string& ns) const {
     return {.address = options_.address, .containerd_namespace = ns, .limit = options_.timeout};
   }

@@ -5,8 +5,10 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -53,6 +55,12 @@ class InventoryClient {
   // Blobs with a sha256 digest; others cannot be ours.
   virtual Result<std::vector<ContentRecord>> Content(const std::string& ns,
                                                      std::stop_token stop) = 0;
+  // Gives `take` the blob's bytes from `offset_bytes` on, in order; its error ends the call.
+  // kNotFound; what comes is as containerd has it, not verified.
+  virtual Status ReadContent(const std::string& ns, const ContentRecord& content,
+                             uint64_t offset_bytes,
+                             const std::function<Status(std::span<const char>)>& take,
+                             std::stop_token stop) = 0;
   // Those that the snapshotter plugin knows when it is asked for each; containerd leaves out
   // others.
   virtual Result<std::vector<SnapshotRecord>> Snapshots(const std::string& ns,

@@ -208,7 +208,14 @@ Status Mender::Begin(const store::LayerInfo& lost,
                      std::vector<std::shared_ptr<LayerBuild>>& builds) {
   auto& store = options_.store;
   Status why = NotFound("no image here has it");
-  for (const auto& candidate : options_.chains.Find(lost.chain, "")) {
+  auto candidates = options_.chains.Find(lost.chain, "");
+  // One whose blobs are here needs no registry.
+  std::stable_partition(candidates.begin(), candidates.end(), [&](const auto& candidate) {
+    const auto& layers = candidate.image->layers;
+    return std::all_of(layers.begin(), layers.begin() + candidate.index + 1,
+                       [&](const auto& one) { return store.blobs().Info(one.blob.digest).ok(); });
+  });
+  for (const auto& candidate : candidates) {
     why = OkStatus();
     for (size_t i = 0; i <= candidate.index && why.ok(); ++i) {
       const ImageLayer& layer = candidate.image->layers[i];

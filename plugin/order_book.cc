@@ -24,19 +24,12 @@ constexpr std::chrono::milliseconds kCpuSample{100};
 
 std::pair<uint64_t, uint32_t> KeyOf(const v1::OrderId& id) { return {id.job(), id.attempt()}; }
 
-// At most so many bytes of UTF-8, never a part of a character: the wire would refuse it.
-std::string CutCharacters(std::string text, size_t bytes) {
-  if (text.size() <= bytes) return text;
-  while (bytes > 0 && (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80) --bytes;
-  text.resize(bytes);
-  return text;
-}
-
 v1::ItemOutcome OutcomeOf(const Status& status) {
   v1::ItemOutcome outcome;
   outcome.set_code(static_cast<uint32_t>(status.code()));
   // Registries' words may be in it; the wire takes UTF-8 only.
-  outcome.set_message(CutCharacters(Printable(status.message()), kMaxMessageBytes));
+  const std::string message = Printable(status.message());
+  outcome.set_message(std::string(CutText(message, kMaxMessageBytes)));
   return outcome;
 }
 

@@ -51,7 +51,7 @@ class Repair::Work {
     }
     survey_ = TRY(Survey({.store = store_,
                           .containerd = options_.containerd,
-                          .inventory = options_.inventory,
+                          .inventory = options_.parts.inventory,
                           .names = options_.names,
                           .snapshotter = options_.snapshotter},
                          stop_));
@@ -129,6 +129,7 @@ class Repair::Work {
       ++done_.repaired;
     }
     events_.item(item);
+    options_.on_item();
   }
 
   void Count(const ImageRepair& repair) {

@@ -16,7 +16,6 @@
 #include "base/status.h"
 #include "plugin/containerd_client.h"
 #include "plugin/image_repair.h"
-#include "plugin/inventory_client.h"
 #include "plugin/repair_survey.h"
 #include "plugin/snapshot_names.h"
 #include "store/store.h"
@@ -75,8 +74,9 @@ class Repair {
   struct Options {
     RepairParts parts;
     ContainerdClient& containerd;
-    InventoryClient& inventory;
     SnapshotNames& names;
+    // After each item: some of it may have come back.
+    std::function<void()> on_item = [] {};
     std::string snapshotter = "hearth";
   };
   explicit Repair(Options options) : options_(std::move(options)) {}

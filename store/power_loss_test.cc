@@ -164,6 +164,24 @@ TEST_F(PowerLossTest, WhatContainerdUnpackedIsNotMountedTorn) {
               ElementsAre(store_->FsPath(store_->FindLayer(Id("torn"))->directory)));
 }
 
+// containerd has the name for ever: it must not go with the directory.
+TEST_F(PowerLossTest, WhatContainerdUnpackedKeepsItsNameWithoutItsDirectory) {
+  const std::string own = "k8s.io/2/" + Id("own").ToString();
+  CommitOwn(own);
+  ASSERT_TRUE(Create("k8s.io/3/box", own).ok());
+  Sync();
+  ASSERT_TRUE(RemoveTree(store_->FsPath(store_->Stat(own)->directory).parent_path()).ok());
+  ASSERT_TRUE(
+      RemoveTree(store_->FsPath(store_->Stat("k8s.io/3/box")->directory).parent_path()).ok());
+  Start();
+  EXPECT_THAT(Lost(), ElementsAre(Id("own")));
+  EXPECT_EQ(Create("k8s.io/4/box", own).code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(store_->Stat("k8s.io/3/box").status().code(), StatusCode::kNotFound)
+      << "nothing says what was in it";
+  Layer("own");
+  EXPECT_TRUE(Create("k8s.io/4/box", own).ok());
+}
+
 // Its name says which layer it is a copy of, but the layer unpacked again is not that copy.
 TEST_F(PowerLossTest, ATornCopyForAUserNamespaceIsNotMounted) {
   Layer("base");

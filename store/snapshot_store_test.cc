@@ -407,8 +407,7 @@ TEST_F(SnapshotStoreTest, OpenSweepsWhatDoesNotAgree) {
 }
 
 TEST_F(SnapshotStoreTest, ADiskThatErrsTakesNoRecord) {
-  const SnapshotInfo info = Committed("a");
-  const std::filesystem::path directory = store_->FsPath(info.directory).parent_path();
+  const auto directory = store_->FsPath(Committed("a").directory).parent_path();
   const std::filesystem::path aside = scratch_.path() / "aside";
   std::filesystem::rename(directory, aside);
   std::filesystem::create_symlink(directory, directory);  // ELOOP stands for EIO

@@ -128,23 +128,25 @@ Status DiskSnapshotStore::SweepSnapshot(SnapshotRecord record, Owners& owners, k
     SweepAlias(std::move(record), owners, batch);
     return OkStatus();
   }
-  if (!TRY(directories_.Exists(record.info.directory))) {
+  const bool there = TRY(directories_.Exists(record.info.directory));
+  const auto chain = record.info.kind == SnapshotKind::kCommitted ? ChainOf(name) : std::nullopt;
+  if (!there && !chain) {
     LOG_WARNING("record of a snapshot dropped", {{"name", name}, {"reason", "no directory"}});
     index_.RemoveSnapshot(batch, name);
     return OkStatus();
   }
+  const bool torn = !record.unsynced_boot.empty() && FromAnotherBoot(record.unsynced_boot);
+  if (!there || (torn && chain)) {
+    LOG_WARNING("snapshot lost", {{"name", name}, {"directory", there ? "may be torn" : "gone"}});
+    record.info.chain = chain;  // a layer that can be unpacked again
+    record.unsynced_boot.clear();
+    record.usage.reset();
+    SweepAlias(std::move(record), owners, batch);
+    return OkStatus();
+  }
   if (!record.unsynced_boot.empty()) {
-    if (!FromAnotherBoot(record.unsynced_boot)) {
+    if (!torn) {
       not_durable_.emplace(record.info.directory, name);
-    } else if (const auto chain = ChainOf(name)) {
-      LOG_WARNING(
-          "snapshot lost",
-          {{"name", name}, {"reason", "the machine went down before its files were on disk"}});
-      record.info.chain = chain;  // a layer that can be unpacked again; what is there may be torn
-      record.unsynced_boot.clear();
-      record.usage.reset();
-      SweepAlias(std::move(record), owners, batch);
-      return OkStatus();
     } else if (IsRemappedCopy(name)) {
       // containerd makes it anew as soon as this one is removed; CheckFiles() refuses it meanwhile.
       LOG_ERROR("a user namespace's copy of a layer may have lost files when the machine went down",

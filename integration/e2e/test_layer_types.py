@@ -1,5 +1,7 @@
 """Layers of every type that an image may name: each client gets of Hearth what it gets of stock containerd."""
 
+import subprocess
+
 import pytest
 
 from integration.testbed import Image
@@ -81,6 +83,38 @@ def test_preheat_takes_them_or_names_the_type(bed, registry):
         assert media_type not in REFUSED or media_type in preheated.stderr, preheated.stderr
         # As blobs, without a look into them, they can all be warm.
         assert node.preheat(ref, depth="blobs", check=False).returncode == 0, media_type
+    assert node.verify()[0] == 0
+
+
+KEY, IV = "00112233445566778899aabbccddeeff" * 2, "0f" * 16
+# In place of containerd's own entry for that type, whose program is not everywhere.
+DECODER = f"""
+[stream_processors."io.containerd.ocicrypt.decoder.v1.tar.gzip"]
+  accepts = ["{TYPES[0]}"]
+  returns = "{OCI}.v1.tar+gzip"
+  path = "/usr/bin/openssl"
+  args = ["enc", "-d", "-aes-256-ctr", "-K", "{KEY}", "-iv", "{IV}"]
+"""
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_encrypted_layer_is_decoded_by_containerds_own_processor(bed, registry, version, client):
+    """We keep its bytes and leave the rest to whoever has the key."""
+    node, ours = bed.warm_pair(registry, version=version, mirror=True, config_extra=DECODER)
+    stock = bed.containerd(version=version, config_extra=DECODER)
+    image = image_of(TYPES[0], seed=400)
+    layer = image.layers[1]
+    layer.data = subprocess.run(["openssl", "enc", "-aes-256-ctr", "-K", KEY, "-iv", IV],
+                                input=layer.data, stdout=subprocess.PIPE, check=True).stdout  # fmt: skip
+    ref = image.push(registry, "test/encrypted:v1", bed.folder / "layout")
+    node.preheat(ref, depth="blobs")
+    theirs = pull(stock, client, ref)
+    registry.reset()
+    mine = pull(ours, client, ref)
+    assert mine.returncode == theirs.returncode == 0, theirs.stderr + mine.stderr
+    assert files(ours, image) == files(stock, image)
+    assert registry.blob_gets() == []
     assert node.verify()[0] == 0
 
 

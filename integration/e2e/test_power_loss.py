@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from integration.testbed.process import wait_for
+from integration.testbed.process import run, wait_for
 from integration.testbed.stock import StockMachine
 
 OLD_VERSIONS = [pytest.param(v, marks=pytest.mark.slow) for v in ("1.6", "1.7")]
@@ -14,20 +14,30 @@ NODE_FIRST, CONTAINERD_FIRST = "node first", "containerd first"
 class Powered:
     """A machine that pulled an image moments ago, and a container of it that was not started yet."""
 
-    def __init__(self, bed, version, image):
-        self.stock = StockMachine(bed, version, image, names=("one",))
+    def __init__(self, bed, version, image, level="content", imported=False):
+        self.stock = StockMachine(bed, version, image, names=("one",), install=f"--level {level}")
         self.machine = self.stock.machine
-        assert self.stock.adopt()[0] == 0
+        if level == "content":
+            assert self.stock.adopt()[0] == 0
+        else:
+            self.machine.restart_containerd()
         self.snapshots = self.machine.view.path("/var/lib/hearth") / "snapshots"
         self.ref, pulled = self.stock.new_image("two", seed=7)
         shared = {layer.digest for layer in image.layers}
         self.own_layer = next(layer.digest for layer in pulled.layers if layer.digest not in shared)
         self._sync()
         before = self._directories()
-        self.machine.sh(f"ctr -n k8s.io i pull {self.ref}")
+        if imported:
+            archive = bed.folder / "two.tar"
+            run(["tar", "-C", bed.folder / "layout-two", "-cf", archive, "."])
+            self.machine.sh(f"ctr -n k8s.io i import --snapshotter hearth --index-name {self.ref} {archive}")
+            self.stock.registry.process.stop()
+        else:
+            self.machine.sh(f"ctr -n k8s.io i pull --snapshotter hearth {self.ref}")
         self.machine.sh(f"ctr -n k8s.io c create --snapshotter hearth {self.ref} waits /bin/true")
         self.fresh = self._directories() - before
-        self.stock.registry.reset()
+        if not imported:
+            self.stock.registry.reset()
 
     def _sync(self):
         """What was adopted is on disk, and the node knows."""
@@ -94,6 +104,15 @@ def test_a_layer_whose_blob_went_too_is_fetched_again(bed, image):
     powered.check_runs()
     fetched = powered.stock.registry.blob_gets()
     assert fetched and all(lost in request.path for request in fetched)
+
+
+@pytest.mark.parametrize("level", ["content", "snapshotter"])
+@pytest.mark.parametrize("version", [*OLD_VERSIONS, pytest.param("2.1", marks=pytest.mark.slow)])
+def test_an_imported_image_runs_without_any_registry(bed, image, version, level):
+    """Its blobs are in the one content store that has them: ours, or containerd's own."""
+    powered = Powered(bed, version, image, level, imported=True)
+    powered.fail(NODE_FIRST)
+    powered.check_runs()
 
 
 @pytest.mark.slow
