@@ -36,8 +36,8 @@ bool DiffClient::Passed(const v1::ApplyRequest& request) {
 }
 
 void DiffClient::Apply(const std::string& ns, const v1::ApplyRequest& request,
-                      v1::ApplyResponse* response, const std::stop_token& stop,
-                      std::function<void(Status)> done) {
+                       v1::ApplyResponse* response, const std::stop_token& stop,
+                       std::function<void(Status)> done) {
   const auto pending = std::make_shared<Pending>(address_, ns, stop);
   pending->request = request;
   (*pending->request.mutable_payloads())[kPassed];

@@ -18,8 +18,8 @@ class DiffService {
  public:
   struct Options {
     Snapshotter& snapshotter;
-    ThreadPool& workers;             // every call starts here; outlives the server
-    std::string containerd_address;  // unix socket; "" = nobody takes what we do not
+    ThreadPool& workers;                  // every call starts here; outlives the server
+    std::string containerd_address = {};  // unix socket; "" = nobody takes what we do not
   };
   explicit DiffService(const Options& options);
   // For net::GrpcServer, which this outlives.
