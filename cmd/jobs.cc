@@ -155,12 +155,15 @@ class Watcher {
       const auto now = std::chrono::steady_clock::now();
       if (answer.ok()) {
         heard = now;
-        if (answer->empty()) continue;  // nothing new
-        const json job = json::parse(*answer, nullptr, false);
-        if (Take(job)) return Finish(job);
-        continue;
+        if (!answer->empty()) {
+          const json job = json::parse(*answer, nullptr, false);
+          if (Take(job)) return Finish(job);
+        }
+        if (!tag.empty()) continue;  // the manager answers when there is more
+      } else if (answer.status().code() == StatusCode::kResourceExhausted) {
+        tag.clear();  // too many wait: ask now and then
       }
-      if (!MayPass(answer.status()) || !heard || now - *heard > kPatience) {
+      if (!answer.ok() && (!MayPass(answer.status()) || !heard || now - *heard > kPatience)) {
         lines_.Clear();
         return Fail("jobs watch " + id, answer.status());
       }
@@ -171,7 +174,8 @@ class Watcher {
  private:
   static bool MayPass(const Status& status) {
     return status.code() == StatusCode::kUnavailable ||
-           status.code() == StatusCode::kDeadlineExceeded;
+           status.code() == StatusCode::kDeadlineExceeded ||
+           status.code() == StatusCode::kResourceExhausted;
   }
   bool Pause() const {
     const auto until = std::chrono::steady_clock::now() + kPause;

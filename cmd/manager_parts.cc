@@ -111,7 +111,7 @@ void ManagerParts::OpenApi(const LiveManagerConfig& live) {
         return live.Get()->preheat_allow;
       }});
   pull_job_api.emplace(*pull_jobs, *secrets);
-  watch_api.emplace(*orders, *clusters);
+  watch_api.emplace(*orders, *clusters, *tokens);
   router.emplace(*tokens, RealClock());
   api->AddTo(*router);
   job_api->AddTo(*router);

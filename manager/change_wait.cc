@@ -1,6 +1,9 @@
 #include "manager/change_wait.h"
 
+#include <exception>
 #include <utility>
+
+#include "base/log.h"
 
 namespace hearth::manager {
 
@@ -74,7 +77,12 @@ void ChangeWait::Try() {
     not_before_ = Now() + kMinPause;
   }
   if (attempt == nullptr) return;
-  if ((*attempt)(last) || last) return Finish();
+  try {
+    if ((*attempt)(last) || last) return Finish();
+  } catch (const std::exception& error) {  // a stored document that is not what it was
+    LOG_ERROR("a change could not be told", {{"error", error.what()}});
+    return Finish();
+  }
   SteadyTime when;
   {
     MutexLock lock(mutex_);

@@ -39,6 +39,7 @@ class ChangeWait final : public JobFeed::Watcher, public std::enable_shared_from
   static void Start(Options options);
 
   explicit ChangeWait(Options options);
+  ~ChangeWait() override { tools_.feed.Sweep(job_); }
   void Changed() override EXCLUDES(mutex_);
 
  private:

@@ -28,14 +28,25 @@ void EventStream::Next(std::function<void(Result<net::BodyChunk>)> ready) {
                      .job = options_.job,
                      .not_before = not_before_,
                      .until = Now() + options_.heartbeat,
-                     .attempt = [weak = weak_from_this(), ready = std::move(ready)](bool last) {
-                       const auto self = weak.lock();
-                       return self == nullptr || self->Send(ready, last);
-                     }});
+                     .attempt =
+                         [weak = weak_from_this(), ready = std::move(ready)](bool last) {
+                           const auto self = weak.lock();
+                           return self == nullptr || self->Send(ready, last);
+                         },
+                     .gone = gone_.get_token()});
 }
 
 bool EventStream::Send(const std::function<void(Result<net::BodyChunk>)>& ready, bool last) {
-  Events events = options_.read(after_);
+  if (!options_.allowed()) {
+    ready(Unauthenticated("the token is not valid (any more)"));
+    return true;
+  }
+  auto read = options_.read(after_);
+  if (!read.ok()) {
+    ready(read.status());
+    return true;
+  }
+  const Events& events = *read;
   net::BodyChunk chunk;
   if (!begun_) chunk.data = kRetry;
   chunk.data += events.text;

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 
 #include "manager/change_wait.h"
@@ -31,10 +32,14 @@ class EventStream final : public net::BodySource, public std::enable_shared_from
     std::optional<JobId> job = std::nullopt;  // none = every job
     // What the client has; none = nothing.
     std::optional<JobFeed::Revision> after = std::nullopt;
-    std::function<Events(std::optional<JobFeed::Revision> after)> read;  // on a worker
+    // On a worker. An error cuts the stream off, so that the client comes again.
+    std::function<Result<Events>(std::optional<JobFeed::Revision> after)> read;
+    // Whether the client may still read; asked before each chunk.
+    std::function<bool()> allowed = [] { return true; };
     std::chrono::milliseconds heartbeat = kHeartbeat;
   };
   explicit EventStream(Options options) : options_(std::move(options)), after_(options_.after) {}
+  ~EventStream() override { gone_.request_stop(); }
 
   void Next(std::function<void(Result<net::BodyChunk>)> ready) override;
 
@@ -43,6 +48,7 @@ class EventStream final : public net::BodySource, public std::enable_shared_from
   bool Send(const std::function<void(Result<net::BodyChunk>)>& ready, bool last);
 
   const Options options_;
+  std::stop_source gone_;
   // Of the one wait that there is at a time.
   std::optional<JobFeed::Revision> after_;
   bool begun_ = false;

@@ -114,10 +114,23 @@ std::optional<JobFeed::Revision> JobFeed::Parse(std::string_view name) const {
 
 void JobFeed::Watch(const std::shared_ptr<Watcher>& watcher, std::optional<JobId> job) {
   MutexLock lock(mutex_);
-  Watchers& watchers = job ? watchers_[*job] : watchers_of_all_;
-  // A job that never changes again must not gather those that have left.
-  std::erase_if(watchers, [](const std::weak_ptr<Watcher>& weak) { return weak.expired(); });
-  watchers.push_back(watcher);
+  (job ? watchers_[*job] : watchers_of_all_).push_back(watcher);
+}
+
+void JobFeed::Sweep(std::optional<JobId> job) {
+  const auto gone = [](const std::weak_ptr<Watcher>& weak) { return weak.expired(); };
+  MutexLock lock(mutex_);
+  if (!job) {
+    std::erase_if(watchers_of_all_, gone);
+  } else if (const auto found = watchers_.find(*job); found != watchers_.end()) {
+    std::erase_if(found->second, gone);
+    if (found->second.empty()) watchers_.erase(found);
+  }
+}
+
+size_t JobFeed::watched_jobs() const {
+  MutexLock lock(mutex_);
+  return watchers_.size();
 }
 
 Result<std::shared_ptr<void>> JobFeed::Enter() {

@@ -60,8 +60,11 @@ class JobFeed {
   // None: of another process, or no such name.
   std::optional<Revision> Parse(std::string_view name) const EXCLUDES(mutex_);
 
-  // Of one job, or of all. Kept weakly.
+  // Of one job, or of all. Kept weakly; one that goes says so with Sweep().
   void Watch(const std::shared_ptr<Watcher>& watcher, std::optional<JobId> job) EXCLUDES(mutex_);
+  // Forgets the watchers of `job`, or of all, that are gone.
+  void Sweep(std::optional<JobId> job) EXCLUDES(mutex_);
+  size_t watched_jobs() const EXCLUDES(mutex_);
   // A place among the readers, free again when the last copy is dropped. kResourceExhausted: all
   // are taken; kUnavailable: the manager stops.
   Result<std::shared_ptr<void>> Enter();

@@ -259,6 +259,14 @@ Result<AccessToken> Tokens::Check(std::string_view text) {
   return token;
 }
 
+bool Tokens::StillValid(const AccessToken& token) const {
+  const WallTime now = clock_.WallNow();
+  MutexLock lock(mutex_);
+  const auto found = access_.lower_bound(token.id);  // which begins its key
+  return found != access_.end() && found->second.id == token.id &&
+         (!found->second.expires || now < *found->second.expires);
+}
+
 std::vector<AccessToken> Tokens::List() const {
   MutexLock lock(mutex_);
   return Values(access_);

@@ -83,6 +83,8 @@ class Tokens {
   // What the bearer of `text` may do. kUnauthenticated: unknown, expired or revoked; which of them
   // is not said.
   Result<AccessToken> Check(std::string_view text) EXCLUDES(mutex_);
+  // Neither expired nor revoked since it was checked.
+  bool StillValid(const AccessToken& token) const EXCLUDES(mutex_);
   std::vector<AccessToken> List() const EXCLUDES(mutex_);
   // By ID. kNotFound.
   Status Revoke(std::string_view id) EXCLUDES(mutex_);

@@ -46,9 +46,10 @@ std::string_view TagOf(std::string_view field) {
 
 }  // namespace
 
-WatchApi::WatchApi(OrderHub& orders, Clusters& clusters)
+WatchApi::WatchApi(OrderHub& orders, Clusters& clusters, const Tokens& tokens)
     : orders_(orders),
       clusters_(clusters),
+      tokens_(tokens),
       workers_({.name = "events", .threads = kWorkers, .queue_limit = JobFeed::kMaxReaders}) {}
 
 WatchApi::~WatchApi() {
@@ -75,32 +76,39 @@ void WatchApi::Show(const ApiCall& call, Router::Respond respond) {
   const auto wait = WaitOf(call);
   if (!id.ok()) return respond(id.status());
   if (!wait.ok()) return respond(wait.status());
-  const auto known = orders_.feed().Parse(TagOf(call.request.headers.Get("If-None-Match")));
+  const std::string_view tag = TagOf(call.request.headers.Get("If-None-Match"));
+  const bool any_change = !tag.empty();  // else its end
+  const auto known = orders_.feed().Parse(tag);
 
   // The revision is read before the job: a newer job under an older tag is asked for once more,
   // the reverse would hide a change.
-  const auto attempt = [this, id = *id, known, respond](bool last) {
+  const auto attempt = [this, id = *id, any_change, known, respond](bool last) {
     const Revision revision = orders_.feed().Of(id);
     ApiAnswer answer;
     answer.headers.Add("ETag", "\"" + orders_.feed().NameOf(revision) + "\"");
     const bool same = known && revision <= *known;
-    if (same && !last) return false;
-    bool wanted = last || known;
+    bool wanted = last || (any_change && !same);
     const Status read = orders_.Read(id, [&](const Job& job) {
-      wanted = wanted || job.state != JobState::kPending;
+      wanted = wanted || (!any_change && job.state != JobState::kPending);
       if (wanted && !same) answer.body = JobJson(job, clusters_.List());
     });
-    if (read.ok() && !wanted) return false;
-    if (read.ok() && same) answer.status = 304;
-    respond(read.ok() ? Result<ApiAnswer>(std::move(answer)) : read);
+    if (!read.ok()) {
+      respond(read);
+      return true;
+    }
+    if (!wanted) return false;
+    if (same) answer.status = 304;
+    respond(std::move(answer));
     return true;
   };
   if (wait->count() == 0) return void(attempt(true));
   auto place = orders_.feed().Enter();
   if (!place.ok()) return respond(place.status());
+  const auto now = std::chrono::steady_clock::now();
   ChangeWait::Start({.tools = tools(),
                      .job = *id,
-                     .until = std::chrono::steady_clock::now() + *wait,
+                     .not_before = any_change ? now + ChangeWait::kMinPause : now,
+                     .until = now + *wait,
                      .attempt = [attempt, place = *place](bool last) { return attempt(last); },
                      .gone = call.request.client_gone});
 }
@@ -109,6 +117,10 @@ void WatchApi::Show(const ApiCall& call, Router::Respond respond) {
 
 std::optional<JobFeed::Revision> WatchApi::LastEventOf(const ApiCall& call) const {
   return orders_.feed().Parse(call.request.headers.Get("Last-Event-ID"));
+}
+
+std::function<bool()> WatchApi::AllowedTo(const ApiCall& call) const {
+  return [this, token = call.token] { return tokens_.StillValid(token); };
 }
 
 Result<ApiAnswer> WatchApi::WatchJob(const ApiCall& call) {
@@ -137,14 +149,16 @@ Result<ApiAnswer> WatchApi::StreamOf(OneJob job, const ApiCall& call) {
                                .place = TRY(orders_.feed().Enter()),
                                .job = job.id,
                                .after = after,
-                               .read = nullptr};
+                               .read = nullptr,
+                               .allowed = AllowedTo(call)};
   options.read = [this, job = std::move(job)](std::optional<Revision> seen) {
     return EventsOf(job, seen);
   };
   return StreamAnswer(std::make_shared<EventStream>(std::move(options)));
 }
 
-EventStream::Events WatchApi::EventsOf(const OneJob& job, std::optional<Revision> after) const {
+Result<EventStream::Events> WatchApi::EventsOf(const OneJob& job,
+                                               std::optional<Revision> after) const {
   EventStream::Events events;
   // Read first, as in Show().
   events.upto = orders_.feed().Of(job.id);
@@ -154,12 +168,13 @@ EventStream::Events WatchApi::EventsOf(const OneJob& job, std::optional<Revision
     events.last = found.state != JobState::kPending;
     if (!after || *after < events.upto) shown = job.show(found);
   });
-  if (!read.ok()) {
+  if (read.code() == StatusCode::kNotFound) {
     events.last = true;
     events.text = EventText(id, "removed", nlohmann::json{{"id", job.id}}.dump());
-  } else if (!shown.empty()) {
-    events.text = EventText(id, job.event, shown);
+    return events;
   }
+  TRY_STATUS(read);
+  if (!shown.empty()) events.text = EventText(id, job.event, shown);
   return events;
 }
 
@@ -168,11 +183,12 @@ Result<ApiAnswer> WatchApi::WatchAll(const ApiCall& call) {
       .tools = tools(),
       .place = TRY(orders_.feed().Enter()),
       .after = LastEventOf(call),
-      .read = [this](std::optional<Revision> after) { return AllEvents(after); }};
+      .read = [this](std::optional<Revision> after) { return AllEvents(after); },
+      .allowed = AllowedTo(call)};
   return StreamAnswer(std::make_shared<EventStream>(std::move(options)));
 }
 
-EventStream::Events WatchApi::AllEvents(std::optional<Revision> after) const {
+Result<EventStream::Events> WatchApi::AllEvents(std::optional<Revision> after) const {
   const JobFeed& feed = orders_.feed();
   EventStream::Events events;
   events.upto = after ? *after : feed.Last();
@@ -187,9 +203,9 @@ EventStream::Events WatchApi::AllEvents(std::optional<Revision> after) const {
   const auto clusters = clusters_.List();
   for (const JobFeed::Change& change : changes.list) {
     if (events.text.size() >= kMaxTextAtOnce) break;
-    events.upto = change.revision;
     const std::string id = feed.NameOf(change.revision);
     if (change.removed) {
+      events.upto = change.revision;
       events.text += EventText(id, "removed", nlohmann::json{{"id", change.job}}.dump());
       continue;
     }
@@ -197,6 +213,11 @@ EventStream::Events WatchApi::AllEvents(std::optional<Revision> after) const {
     // Where it was removed since, a later change says so.
     const Status read =
         orders_.Read(change.job, [&](const Job& job) { shown = JobHeadJson(job, clusters); });
+    if (!read.ok() && read.code() != StatusCode::kNotFound) {
+      if (events.text.empty()) return read;
+      break;  // what comes before is told first
+    }
+    events.upto = change.revision;
     if (read.ok()) events.text += EventText(id, "job", shown);
   }
   return events;

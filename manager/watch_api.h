@@ -20,7 +20,7 @@ class WatchApi {
  public:
   static constexpr std::chrono::seconds kLongestWait{60};
 
-  WatchApi(OrderHub& orders, Clusters& clusters);
+  WatchApi(OrderHub& orders, Clusters& clusters, const Tokens& tokens);
   // The server's sessions are gone.
   ~WatchApi();
 
@@ -42,12 +42,15 @@ class WatchApi {
     std::function<std::string(const Job&)> show;
   };
   Result<ApiAnswer> StreamOf(OneJob job, const ApiCall& call);
-  EventStream::Events EventsOf(const OneJob& job, std::optional<Revision> after) const;
-  EventStream::Events AllEvents(std::optional<Revision> after) const;
+  Result<EventStream::Events> EventsOf(const OneJob& job, std::optional<Revision> after) const;
+  Result<EventStream::Events> AllEvents(std::optional<Revision> after) const;
   ChangeWait::Tools tools() { return {orders_.feed(), timers_, workers_}; }
+
+  std::function<bool()> AllowedTo(const ApiCall& call) const;
 
   OrderHub& orders_;
   Clusters& clusters_;
+  const Tokens& tokens_;
   TimerQueue timers_;
   ThreadPool workers_;
 };

@@ -88,7 +88,7 @@ class WatchApiTest : public ManagerTest {
       OrderHub::Open({.fleet = *fleet_, .store = store_, .sealer = *sealer_, .clock = clock_})
           .value();
   const std::unique_ptr<Clusters> clusters_ = Clusters::Open(*kv_, clock_).value();
-  std::optional<WatchApi> api_{std::in_place, *hub_, *clusters_};
+  std::optional<WatchApi> api_{std::in_place, *hub_, *clusters_, *tokens_};
   Router router_{*tokens_, clock_};
   const std::string token_ = tokens_->Create({"t", {Scope::kJobRead}, {}}).value().text.Reveal();
 };
@@ -169,7 +169,13 @@ TEST_F(WatchApiTest, AStreamOfAllJobsSaysWhenToReadTheListAndThenWhatChanges) {
 TEST_F(WatchApiTest, ALongPollWaitsForTheEnd) {
   const JobId id = Create();
   auto answer = Begin(Path(id), "wait=60s");
-  EXPECT_EQ(hub_->SetBio(id, "x"), OkStatus());
+  const auto stream = Get(Path(id) + "/events").stream;
+  // The poll tries as often as the stream does: by the second it has looked at the first.
+  for (const char* bio : {"x", "y"}) {
+    EXPECT_EQ(hub_->SetBio(id, bio), OkStatus());
+    while (Next(*stream).data.find(bio) == std::string::npos) {
+    }
+  }
   EXPECT_TRUE(StillWaits(answer));
   EXPECT_EQ(hub_->Cancel(id), OkStatus());
   EXPECT_THAT(Wait(std::move(answer)).body, HasSubstr(R"("state":"FAILURE")"));
@@ -194,6 +200,45 @@ TEST_F(WatchApiTest, ALongPollSaysHowItStandsWhenItsTimeIsUp) {
   EXPECT_EQ(Get(Path(1), "wait=61s").status, 400);
   EXPECT_EQ(Get(Path(1), "wait=soon").status, 400);
   EXPECT_EQ(Get(Path(99), "wait=60s").status, 404);
+}
+
+// The manager was restarted: whatever the client knows is old.
+TEST_F(WatchApiTest, ALongPollWithATagOfAnotherProcessIsAnsweredAtOnce) {
+  const std::string tag = "\"" + JobFeed().NameOf(0) + "\"";
+  const Answer answer = Get(Path(Create()), "wait=60s", {{"If-None-Match", tag}});
+  EXPECT_THAT(answer.body, HasSubstr(R"("state":"PENDING")"));
+}
+
+TEST_F(WatchApiTest, ALongPollEndsWithItsJob) {
+  const JobId id = Create();
+  auto answer = Begin(Path(id), "wait=60s", {{"If-None-Match", Get(Path(id)).tag}});
+  EXPECT_EQ(hub_->Cancel(id), OkStatus());
+  auto ended = Wait(std::move(answer));
+  answer = Begin(Path(id), "wait=60s", {{"If-None-Match", ended.tag}});
+  EXPECT_EQ(hub_->Remove(id), OkStatus());
+  EXPECT_EQ(Wait(std::move(answer)).status, 404);
+  EXPECT_EQ(Get(Path(id), "wait=60s", {{"If-None-Match", ended.tag}}).status, 404);
+}
+
+TEST_F(WatchApiTest, JobsThatNobodyWatchesAreForgotten) {
+  for (JobId id = 1'000; id < 1'100; ++id) EXPECT_EQ(Get(Path(id), "wait=60s").status, 404);
+  auto stream = Get(Path(Create()) + "/events").stream;
+  auto next = BeginNext(*stream);
+  stream.reset();  // while it waits
+  const Deadline patience = Deadline::After(kPatience);
+  while (hub_->feed().watched_jobs() > 0 && !patience.Passed()) std::this_thread::yield();
+  EXPECT_EQ(hub_->feed().watched_jobs(), 0u);
+}
+
+TEST_F(WatchApiTest, ARevokedTokenEndsItsStreams) {
+  const JobId id = Create();
+  const Answer answer = Get(Path(id) + "/events");
+  (void)Next(*answer.stream);
+  EXPECT_EQ(tokens_->Revoke(tokens_->List().at(0).id), OkStatus());
+  std::promise<Status> told;
+  answer.stream->Next([&](const Result<net::BodyChunk>& chunk) { told.set_value(chunk.status()); });
+  EXPECT_EQ(hub_->SetBio(id, "secret"), OkStatus());
+  EXPECT_EQ(Wait(told.get_future()).code(), StatusCode::kUnauthenticated);
 }
 
 TEST_F(WatchApiTest, AClientThatLeavesFreesItsPlace) {

@@ -39,7 +39,7 @@ class Service final : public v1::Diff::CallbackService {
         [this, context, request, response](const std::stop_token& stop,
                                            const WaitingReactor::Finisher& finish) {
           const auto answer = [=, this](const Status& status) {
-            // Without a namespace it comes from containerd's diff service, which goes on by itself.
+            // 1.7, where the diff service alone asks us and goes on by itself, sends none.
             const std::string ns = NamespaceOf(*context);
             if (status.code() != StatusCode::kUnimplemented || ns.empty() || !client_ ||
                 DiffClient::Passed(*request)) {

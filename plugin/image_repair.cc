@@ -49,10 +49,10 @@ Status ImageRepair::Claim(const Digest& digest) {
 
 Result<std::string> ImageRepair::Document(const Digest& digest, const std::stop_token& stop) {
   if (auto here = parts_.resolver.Read(digest, oci::kMaxManifestBytes); here.ok()) return here;
-  if (CopyFromContainerd(digest, stop).ok()) {
-    return parts_.resolver.Read(digest, oci::kMaxManifestBytes);
-  }
-  Status first = NoOrigin();
+  const Status copied = CopyFromContainerd(digest, stop);
+  if (copied.ok()) return parts_.resolver.Read(digest, oci::kMaxManifestBytes);
+  if (copied.code() == StatusCode::kCancelled) return copied;
+  Status first = copied.code() == StatusCode::kNotFound ? NoOrigin() : copied;
   bool tried = false;
   for (const oci::Access& origin : OriginsFor(digest)) {
     auto document = parts_.resolver.Load(origin, digest, stop);
@@ -136,9 +136,10 @@ Status ImageRepair::BeginLayers(const ImageLayers& image, const std::stop_token&
     if (!parts_.store.blobs().Info(layer.blob.digest).ok()) {
       const Status copied = CopyFromContainerd(layer.blob.digest, stop);
       if (copied.code() == StatusCode::kCancelled) return copied;
-    }
-    if (origins.empty() && !parts_.store.blobs().Info(layer.blob.digest).ok()) {
-      return NoOrigin().Annotate("layer " + layer.blob.digest.ToString());
+      if (!copied.ok() && origins.empty()) {
+        return (copied.code() == StatusCode::kNotFound ? NoOrigin() : copied)
+            .Annotate("layer " + layer.blob.digest.ToString());
+      }
     }
     Transfer transfer{.blob = layer.blob, .fetch = nullptr, .build = nullptr, .had_bytes = 0};
     transfer.build = TRY(parts_.builder.Build({.chain = layer.chain,
@@ -155,7 +156,9 @@ Status ImageRepair::Begin(const Digest& digest, const oci::Manifest& manifest,
                           const std::stop_token& stop) {
   const oci::Descriptor& config = manifest.config;
   if (!parts_.store.blobs().Info(config.digest).ok()) {
-    if (!CopyFromContainerd(config.digest, stop).ok()) {
+    const Status copied = CopyFromContainerd(config.digest, stop);
+    if (copied.code() == StatusCode::kCancelled) return copied;
+    if (!copied.ok()) {
       TRY_STATUS(BeginBlob(config));
       Transfer transfer = std::move(transfers_.back());
       transfers_.pop_back();

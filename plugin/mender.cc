@@ -158,8 +158,8 @@ void Mender::Run() {
     const bool more = attempt < options_.attempts;
     const Woken woken = Pause(more ? pause : std::chrono::hours(24 * 365));
     if (woken == Woken::kByStop) return;
-    // Who needs a layer must not use up what is left for all others.
-    if (woken == Woken::kByNeed) continue;
+    // Who needs a layer must not use up what is left for all others; making way is no attempt.
+    if (woken == Woken::kByNeed || mended.code() == StatusCode::kCancelled) continue;
     ++attempt;
     pause = std::min(2 * pause, options_.longest_pause);
   }
@@ -209,11 +209,13 @@ Status Mender::Begin(const store::LayerInfo& lost,
   auto& store = options_.store;
   Status why = NotFound("no image here has it");
   auto candidates = options_.chains.Find(lost.chain, "");
-  // One whose blobs are here needs no registry.
+  // First those that need no registry: a build that has begun is not tried another way.
   std::stable_partition(candidates.begin(), candidates.end(), [&](const auto& candidate) {
     const auto& layers = candidate.image->layers;
-    return std::all_of(layers.begin(), layers.begin() + candidate.index + 1,
-                       [&](const auto& one) { return store.blobs().Info(one.blob.digest).ok(); });
+    return std::all_of(layers.begin(), layers.begin() + candidate.index + 1, [&](const auto& one) {
+      return store.snapshots().FindLayer(one.chain).ok() ||
+             store.blobs().Info(one.blob.digest).ok();
+    });
   });
   for (const auto& candidate : candidates) {
     why = OkStatus();
