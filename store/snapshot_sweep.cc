@@ -73,7 +73,8 @@ bool DiskSnapshotStore::FromAnotherBoot(const std::string& boot_id) const {
 Result<DiskSnapshotStore::Owners> DiskSnapshotStore::SweepLayers(kv::Batch& batch) {
   Owners owners;
   Status failed;  // then nothing is known to be missing
-  TRY_STATUS(index_.ScanLayers([&](const std::string& key, const Result<LayerInfo>& layer) {
+  TRY_STATUS(index_.ScanLayers([&](const std::string& key,
+                                   const Result<LayerInfo>& layer) NO_THREAD_SAFETY_ANALYSIS {
     if (!layer.ok()) {
       LOG_WARNING("record of a layer dropped", {{"chain", key}, {"reason", layer.status()}});
       index_.RemoveLayer(batch, key);
