@@ -150,7 +150,7 @@ Status ClusterSide::OpenStreams() {
   hello.set_data_address(Advertised(config, server_->address()));
   hello.mutable_versions()->set_program(HEARTH_VERSION);
   hello.mutable_versions()->set_protocol_min(1);
-  hello.mutable_versions()->set_protocol_max(1);
+  hello.mutable_versions()->set_protocol_max(p2p::kNeighbourProtocol);
   service_ = p2p::MakeNeighbourService(*cluster_, config.manager.cluster, hello);
   control_ = TRY(net::GrpcTlsServer::Start({.listen = config.peer.control_listen,
                                             .tls = tls,

@@ -24,7 +24,20 @@ v1::FromNode Wanted(const ClusterTransfer& transfer) {
 
 }  // namespace
 
+struct Cluster::Gate {
+  explicit Gate(Cluster* behind) : cluster(behind) {}
+  Mutex mutex;
+  Cluster* cluster GUARDED_BY(mutex);
+};
+
+Cluster::Cluster(Options options)
+    : options_(std::move(options)), gate_(std::make_shared<Gate>(this)) {}
+
 Cluster::~Cluster() {
+  {
+    MutexLock lock(gate_->mutex);
+    gate_->cluster = nullptr;
+  }
   MutexLock lock(mutex_);
   while (tasks_ > 0) changed_.Wait(mutex_);
 }
@@ -105,6 +118,7 @@ Cluster::Share& Cluster::MakeShare(const Digest& blob, uint64_t size_bytes) {
   share.blob = blob;
   share.size_bytes = size_bytes;
   share.promised.resize(PieceCount(size_bytes, PieceSizeFor(size_bytes)));
+  share.attested.resize(share.promised.size());
   share.last_used = options_.clock.SteadyNow();
   return share;
 }
@@ -166,22 +180,16 @@ void Cluster::Leave(ClusterTransfer& transfer, Left how) {
   }
   share->listeners.clear();
   share->promised.assign(share->promised.size(), std::nullopt);
+  share->news.clear();
 }
 
 void Cluster::Forget(const Digest& blob, const std::string& node_id) {
   MutexLock lock(mutex_);
   Share* const share = FindShare(blob);
   if (share == nullptr) return;
-  size_t kept = 0;
-  for (size_t i = 0; i < share->attestations.size(); ++i) {
-    if (share->attesters[i] == node_id) continue;
-    share->attestations[kept] = share->attestations[i];
-    share->attesters[kept++] = share->attesters[i];
+  for (auto& attested : share->attested) {
+    std::erase_if(attested, [&](const auto& told) { return told->by == node_id; });
   }
-  share->attestations.resize(kept);
-  share->attesters.resize(kept);
-  // Some hear of what is left once more.
-  for (auto& [id, listener] : share->listeners) listener.attestations_told = 0;
 }
 
 void Cluster::Attest(const Digest& blob, uint64_t size_bytes, PieceIndex first,
@@ -197,18 +205,27 @@ void Cluster::Attest(const Digest& blob, uint64_t size_bytes, PieceIndex first,
 
 void Cluster::Tell(Share& share, const v1::Attestation& attestation, PieceIndex first,
                    const std::vector<Digest>& sums) {
-  AddAttestation(share, attestation, options_.node_id);
+  AddAttestation(share, attestation, options_.node_id, {first, static_cast<uint32_t>(sums.size())});
   if (tracker_ != nullptr && !share.transfer.expired()) {
     v1::FromNode message;
     *message.mutable_attestation() = attestation;
     tracker_->Send(message);
   }
-  TellHave(share, first, sums);
+  AddNews(share, first, sums);
 }
 
 void Cluster::Announce(const Digest& blob, const PieceSum& piece) {
   MutexLock lock(mutex_);
-  if (Share* const share = FindShare(blob)) TellHave(*share, piece.piece, {piece.sum});
+  if (Share* const share = FindShare(blob)) AddNews(*share, piece.piece, {piece.sum});
+}
+
+void Cluster::PlanNews(Share& share) {
+  if (std::exchange(share.news_planned, true)) return;
+  options_.timers.At(std::chrono::steady_clock::now() + kGatherNews,
+                     [gate = gate_, blob = share.blob] {
+                       MutexLock lock(gate->mutex);
+                       if (gate->cluster != nullptr) gate->cluster->TellNews(blob);
+                     });
 }
 
 void Cluster::TellTracker(const v1::FromNode& message) {
@@ -223,13 +240,14 @@ std::shared_ptr<const v1::Attestation> Cluster::Proof(const Digest& blob,
   const auto found = shares_.find(blob);
   if (found == shares_.end()) return nullptr;
   const Share& share = found->second;
-  for (size_t i = 0; i < share.attestations.size(); ++i) {
-    if (share.attesters[i] != node_id) continue;
-    const auto told = ParsePieceSums(share.attestations[i]->payload());
+  if (static_cast<uint32_t>(piece.piece) >= share.attested.size()) return nullptr;
+  for (const auto& attested : share.attested[static_cast<uint32_t>(piece.piece)]) {
+    if (attested->by != node_id) continue;
+    const auto told = ParsePieceSums(attested->attestation->payload());
     const auto differs = [&](const PieceSum& sum) {
       return sum.piece == piece.piece && sum.sum != piece.sum;
     };
-    if (told.ok() && std::ranges::any_of(told->sums, differs)) return share.attestations[i];
+    if (told.ok() && std::ranges::any_of(told->sums, differs)) return attested->attestation;
   }
   return nullptr;
 }

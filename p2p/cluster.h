@@ -39,6 +39,8 @@ class Cluster {
   static constexpr size_t kMinAttestationBytes = 256 * 1024;
   static constexpr size_t kAttestationBytesPerPiece = 2 * 1024;
   static constexpr size_t kMaxSharesPerNeighbour = 256;
+  // What comes within it goes to neighbours in one message.
+  static constexpr std::chrono::milliseconds kGatherNews{10};
   static constexpr std::chrono::milliseconds kFirstRedial{1'000};  // doubles up to kLastRedial
   static constexpr std::chrono::milliseconds kLastRedial{60'000};
 
@@ -54,7 +56,7 @@ class Cluster {
     std::function<bool(const Digest&)> may_share = nullptr;
     const Clock& clock = RealClock();
   };
-  explicit Cluster(Options options) : options_(std::move(options)) {}
+  explicit Cluster(Options options);
   ~Cluster();
 
   // Before anything else, and with nulls after everything else.
@@ -105,22 +107,29 @@ class Cluster {
   Status OnMessage(NeighbourLink& link, const v1::NeighbourMessage& message);
 
  private:
+  using AttestationId = uint64_t;  // the start of its hash
+  struct Attested {
+    std::shared_ptr<const v1::Attestation> attestation;
+    std::string by;
+    AttestationId id;
+  };
   struct Listener {
-    size_t attestations_told = 0;
-    std::set<Digest> knows;  // attestations that came from it
-    PieceBitmap has;         // where this node seeds the blob
+    std::set<AttestationId> knows;  // it told them, was told them or said so
+    PieceBitmap has;                // where this node seeds the blob
   };
   // What this node tells of one blob.
   struct Share {
     Digest blob;
     uint64_t size_bytes = 0;
     std::weak_ptr<ClusterTransfer> transfer;
-    std::vector<std::shared_ptr<const v1::Attestation>> attestations;
-    std::vector<std::string> attesters;  // of each
+    std::vector<std::vector<std::shared_ptr<const Attested>>> attested;  // per piece
     size_t attestation_bytes = 0;
     std::set<Digest> known;                       // hashes of them
     std::vector<std::optional<Digest>> promised;  // per piece that is here
     std::map<std::string, Listener> listeners;    // by node
+    std::vector<PieceIndex> news;                 // promised, and not told yet
+    std::string heard;                            // ids of attestations of others, the same
+    bool news_planned = false;
     bool hashing = false;
     bool seeded = false;  // it was complete here
     SteadyTime last_used{};
@@ -132,7 +141,7 @@ class Cluster {
   struct Neighbour {
     std::shared_ptr<NeighbourLink> link;
     std::set<Digest> told;  // our Interest
-    double messages = 0;    // lately; see CountMessage()
+    double messages = 0;    // lately; see Count()
     SteadyTime counted{};
   };
 
@@ -141,18 +150,24 @@ class Cluster {
   // Neighbours that were told of the blob, or all of them, hear that it is over.
   void SayGoodbye(const Digest& blob, bool to_all) REQUIRES(mutex_);
   static bool HasRoom(const Share& share, const v1::Attestation& attestation);
-  bool AddAttestation(Share& share, const v1::Attestation& attestation, const std::string& by)
-      REQUIRES(mutex_);
+  bool AddAttestation(Share& share, const v1::Attestation& attestation, const std::string& by,
+                      PieceRun pieces) REQUIRES(mutex_);
   void TellInterest(Neighbour& neighbour, const Share& share) REQUIRES(mutex_);
-  void TellAttestations(NeighbourLink& link, Share& share, Listener& listener) REQUIRES(mutex_);
   void Tell(Share& share, const v1::Attestation& attestation, PieceIndex first,
             const std::vector<Digest>& sums) REQUIRES(mutex_);
-  void TellHave(Share& share, PieceIndex first, const std::vector<Digest>& sums) REQUIRES(mutex_);
-  void TellAllHaves(NeighbourLink& link, const Share& share) REQUIRES(mutex_);
-  Status CountMessage(Neighbour& neighbour) REQUIRES(mutex_);
+  void AddNews(Share& share, PieceIndex first, const std::vector<Digest>& sums) REQUIRES(mutex_);
+  void PlanNews(Share& share) REQUIRES(mutex_);
+  void TellNews(const Digest& blob);
+  static void TellNewsTo(NeighbourLink& link, const Share& share, Listener& listener,
+                         const v1::News& news);
+  static void TellAll(NeighbourLink& link, const Share& share, Listener& listener);
+  Status Count(Neighbour& neighbour, int messages) REQUIRES(mutex_);
   Status OnInterest(NeighbourLink& link, const v1::Interest& interest);
   Status OnHave(NeighbourLink& link, const v1::Have& have);
-  void NoteHave(const std::string& node_id, const Digest& blob, uint64_t first, size_t count);
+  Status OnNews(NeighbourLink& link, const v1::News& news);
+  Status OnPieces(NeighbourLink& link, const Digest& blob, const std::vector<PieceSum>& pieces);
+  void NoteHave(const std::string& node_id, const Digest& blob,
+                const std::vector<PieceSum>& pieces);
   Status OnAttestation(const std::string& from, const v1::Attestation& attestation);
   void OnNeighbours(const v1::Neighbours& neighbours);
   void NoteLost(const std::string& node_id) REQUIRES(mutex_);
@@ -163,7 +178,10 @@ class Cluster {
   std::shared_ptr<ClusterTransfer> TransferOf(const Digest& blob) const;
   std::vector<std::shared_ptr<ClusterTransfer>> Transfers() const;
 
+  struct Gate;
+
   const Options options_;
+  const std::shared_ptr<Gate> gate_;  // what timers hold, which may outlive this
   mutable Mutex mutex_;
   CondVar changed_;
   TrackerLink* tracker_ GUARDED_BY(mutex_) = nullptr;

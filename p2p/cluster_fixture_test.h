@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <functional>
@@ -35,7 +36,8 @@ namespace hearth::p2p {
 // One node, without what containerd sees.
 struct TestNode {
   TestNode(const TestAuthority& authority, oci::Registry& registry,
-           std::function<bool(const std::string&)> is_private = nullptr, Limiter::Rates rates = {})
+           std::function<bool(const std::string&)> is_private = nullptr, Limiter::Rates rates = {},
+           uint32_t protocol = kNeighbourProtocol)
       : member(authority.Issue(scratch.path())),
         identity([source = member.identity] { return source; }),
         limiter(rates),
@@ -73,7 +75,7 @@ struct TestNode {
     hello.set_name("node " + member.id.substr(0, 4));
     hello.set_data_address(server->address());
     hello.mutable_versions()->set_protocol_min(1);
-    hello.mutable_versions()->set_protocol_max(1);
+    hello.mutable_versions()->set_protocol_max(protocol);
     service = MakeNeighbourService(cluster, kLab, hello);
     control = Must(net::GrpcTlsServer::Start({.listen = "127.0.0.1:0",
                                               .tls = tls,
@@ -123,9 +125,7 @@ struct TestNode {
   // Waits until the node told the tracker what `wanted` looks for.
   bool Said(const std::function<bool(const v1::FromNode&)>& wanted) const {
     for (const Deadline deadline = Soon(); !deadline.Passed();) {
-      for (const auto& message : tracker.said()) {
-        if (wanted(message)) return true;
-      }
+      if (std::ranges::any_of(tracker.said(), wanted)) return true;
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
     return false;

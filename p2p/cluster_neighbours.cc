@@ -18,88 +18,11 @@ constexpr double kMessageBurst = 50'000;
 constexpr std::chrono::seconds kShutOut{60};
 constexpr size_t kMaxShutOut = 1'024;
 constexpr size_t kMaxLost = 1'024;
-constexpr size_t kMaxSumsPerHave = 4'096;
 constexpr uint64_t kSeedStepBytes = 8 << 20;  // hashed before others get the thread
-
-Digest IdOf(const v1::Attestation& attestation) {
-  return Digest::Of(attestation.signature() + attestation.payload());
-}
 
 }  // namespace
 
-// --- what they are told ---
-
-bool Cluster::HasRoom(const Share& share, const v1::Attestation& attestation) {
-  return share.attestation_bytes + attestation.ByteSizeLong() <=
-         kMinAttestationBytes + share.promised.size() * kAttestationBytesPerPiece;
-}
-
-bool Cluster::AddAttestation(Share& share, const v1::Attestation& attestation,
-                             const std::string& by) {
-  if (!HasRoom(share, attestation)) return false;
-  if (!share.known.insert(IdOf(attestation)).second) return false;
-  share.attestations.push_back(std::make_shared<const v1::Attestation>(attestation));
-  share.attesters.push_back(by);
-  share.attestation_bytes += attestation.ByteSizeLong();
-  return true;
-}
-
-void Cluster::TellInterest(Neighbour& neighbour, const Share& share) {
-  if (neighbour.told.size() >= kMaxSharesPerNeighbour) return;
-  if (!neighbour.told.insert(share.blob).second) return;
-  v1::NeighbourMessage message;
-  message.mutable_interest()->set_blob(ToRaw(share.blob));
-  message.mutable_interest()->set_size_bytes(share.size_bytes);
-  neighbour.link->Send(message);
-}
-
-void Cluster::TellAttestations(NeighbourLink& link, Share& share, Listener& listener) {
-  for (size_t& told = listener.attestations_told; told < share.attestations.size(); ++told) {
-    const v1::Attestation& attestation = *share.attestations[told];
-    if (listener.knows.contains(IdOf(attestation))) continue;
-    v1::NeighbourMessage message;
-    *message.mutable_attestation() = attestation;
-    link.Send(message);
-  }
-}
-
-void Cluster::TellHave(Share& share, PieceIndex first, const std::vector<Digest>& sums) {
-  v1::NeighbourMessage message;
-  message.mutable_have()->set_blob(ToRaw(share.blob));
-  message.mutable_have()->set_first(static_cast<uint32_t>(first));
-  for (size_t i = 0; i < sums.size(); ++i) {
-    const size_t piece = static_cast<uint32_t>(first) + i;
-    if (piece >= share.promised.size()) return;
-    share.promised[piece] = sums[i];
-    message.mutable_have()->mutable_sums()->append(ToRaw(sums[i]));
-  }
-  for (auto& [id, listener] : share.listeners) {
-    const auto neighbour = neighbours_.find(id);
-    if (neighbour == neighbours_.end()) continue;
-    TellAttestations(*neighbour->second.link, share, listener);
-    neighbour->second.link->Send(message);
-  }
-}
-
-void Cluster::TellAllHaves(NeighbourLink& link, const Share& share) {
-  v1::NeighbourMessage message;
-  v1::Have& have = *message.mutable_have();
-  const auto flush = [&] {
-    if (!have.sums().empty()) link.Send(message);
-    have.clear_sums();
-  };
-  have.set_blob(ToRaw(share.blob));
-  for (size_t piece = 0; piece < share.promised.size(); ++piece) {
-    if (!share.promised[piece]) {
-      flush();
-      continue;
-    }
-    if (have.sums().empty()) have.set_first(static_cast<uint32_t>(piece));
-    have.mutable_sums()->append(ToRaw(*share.promised[piece]));
-    if (have.sums().size() >= kMaxSumsPerHave * Digest::kBytes) flush();
-  }
-  flush();
-}
+// --- what they are told; see also cluster_news.cc ---
 
 void Cluster::Seed(const Digest& digest) {
   const auto opened = options_.blobs.Open(digest);
@@ -251,11 +174,11 @@ void Cluster::Redial(const Digest& blob) {
   }
 }
 
-Status Cluster::CountMessage(Neighbour& neighbour) {
+Status Cluster::Count(Neighbour& neighbour, int messages) {
   const SteadyTime now = options_.clock.SteadyNow();
   const double seconds = std::chrono::duration<double>(now - neighbour.counted).count();
   neighbour.counted = now;
-  neighbour.messages = std::max(0.0, neighbour.messages - seconds * kMessagesPerSecond) + 1;
+  neighbour.messages = std::max(0.0, neighbour.messages - seconds * kMessagesPerSecond) + messages;
   return neighbour.messages <= kMessageBurst ? OkStatus()
                                              : ResourceExhausted("a flood of messages");
 }
@@ -267,11 +190,12 @@ Status Cluster::OnMessage(NeighbourLink& link, const v1::NeighbourMessage& messa
     MutexLock lock(mutex_);
     const auto neighbour = neighbours_.find(id);
     if (neighbour == neighbours_.end() || neighbour->second.link.get() != &link) return OkStatus();
-    status = CountMessage(neighbour->second);
+    status = Count(neighbour->second, 1 + message.news().attestations_size());
   }
   if (status.ok() && message.has_interest()) status = OnInterest(link, message.interest());
   if (status.ok() && message.has_have()) status = OnHave(link, message.have());
   if (status.ok() && message.has_attestation()) status = OnAttestation(id, message.attestation());
+  if (status.ok() && message.has_news()) status = OnNews(link, message.news());
   if (status.ok() && message.has_goodbye()) {
     const auto blob = FromRaw(message.goodbye().blob());
     if (const auto transfer = blob ? TransferOf(*blob) : nullptr) transfer->OnNeighbourGone(id);
@@ -313,8 +237,7 @@ Status Cluster::OnInterest(NeighbourLink& link, const v1::Interest& interest) {
   if (share->listeners.contains(link.peer().id)) return OkStatus();
   TellInterest(neighbour->second, *share);
   Listener& listener = share->listeners[link.peer().id];
-  TellAttestations(link, *share, listener);
-  TellAllHaves(link, *share);
+  TellAll(link, *share, listener);
   const bool all = std::ranges::all_of(share->promised, [](const auto& sum) { return !!sum; });
   if (wanted || all || share->hashing) return OkStatus();
   share->hashing = true;
@@ -329,73 +252,6 @@ Status Cluster::OnInterest(NeighbourLink& link, const v1::Interest& interest) {
     --tasks_;
     share->hashing = false;
   }
-  return OkStatus();
-}
-
-Status Cluster::OnHave(NeighbourLink& link, const v1::Have& have) {
-  const auto blob = FromRaw(have.blob());
-  const size_t count = have.sums().size() / Digest::kBytes;
-  if (!blob || have.sums().size() % Digest::kBytes != 0 || count == 0 || count > kMaxSumsPerHave) {
-    return InvalidArgument("a Have beyond its limits");
-  }
-  const auto transfer = TransferOf(*blob);
-  if (!transfer) {
-    NoteHave(link.peer().id, *blob, have.first(), count);
-    return OkStatus();
-  }
-  std::vector<PieceSum> pieces;
-  for (size_t i = 0; i < count; ++i) {
-    const uint64_t piece = uint64_t{have.first()} + i;
-    if (piece >= transfer->pieces()) return InvalidArgument("a Have of pieces that do not exist");
-    pieces.push_back({PieceIndex{static_cast<uint32_t>(piece)},
-                      *FromRaw(std::string_view(have.sums()).substr(i * 32, 32))});
-  }
-  transfer->OnHave(link.peer(), pieces);
-  return OkStatus();
-}
-
-// Of a blob that this node seeds: what few have it sends first. See UploadQueue.
-void Cluster::NoteHave(const std::string& node_id, const Digest& blob, uint64_t first,
-                       size_t count) {
-  MutexLock lock(mutex_);
-  const auto share = shares_.find(blob);
-  if (share == shares_.end()) return;
-  const auto listener = share->second.listeners.find(node_id);
-  if (listener == share->second.listeners.end()) return;
-  PieceBitmap& has = listener->second.has;
-  const auto pieces = static_cast<uint32_t>(share->second.promised.size());
-  if (has.size() != pieces) has = PieceBitmap(pieces);
-  for (uint64_t piece = first; piece < std::min<uint64_t>(first + count, pieces); ++piece) {
-    has.Set(PieceIndex{static_cast<uint32_t>(piece)});
-  }
-}
-
-// `from` "" = the tracker.
-Status Cluster::OnAttestation(const std::string& from, const v1::Attestation& attestation) {
-  const auto unchecked = TRY(ParsePieceSums(attestation.payload()));
-  {
-    MutexLock lock(mutex_);
-    Share* const share = FindShare(unchecked.blob);
-    if (share == nullptr) return OkStatus();
-    const Digest id = IdOf(attestation);
-    if (const auto listener = share->listeners.find(from); listener != share->listeners.end()) {
-      if (share->known.contains(id) || HasRoom(*share, attestation)) {
-        listener->second.knows.insert(id);
-      }
-    }
-    if (share->known.contains(id) || !HasRoom(*share, attestation)) return OkStatus();
-    if (share->size_bytes != unchecked.size_bytes) return OkStatus();
-  }
-  const auto sums = TRY(options_.attester.Check(attestation));
-  std::shared_ptr<ClusterTransfer> transfer;
-  {
-    MutexLock lock(mutex_);
-    Share* const share = FindShare(sums.blob);
-    if (share == nullptr || banned_.contains(sums.node_id)) return OkStatus();
-    if (!AddAttestation(*share, attestation, sums.node_id)) return OkStatus();
-    transfer = share->transfer.lock();
-  }
-  if (transfer) transfer->OnSums(sums.node_id, sums.sums);
   return OkStatus();
 }
 

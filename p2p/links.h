@@ -20,6 +20,8 @@ class NeighbourLink {
   virtual const PeerAddress& peer() const = 0;
   // This node opened it.
   virtual bool dialled() const = 0;
+  // The newest protocol that both speak; see NeighbourHello.
+  virtual uint32_t protocol() const { return 1; }
   // Queues it. A link whose queue is full closes itself: what was left out could not be told again.
   virtual void Send(const v1::NeighbourMessage& message) = 0;
   virtual void Close(const Status& why) = 0;

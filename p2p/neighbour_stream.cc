@@ -1,5 +1,6 @@
 #include "p2p/neighbour_stream.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
@@ -15,7 +16,11 @@ constexpr size_t kMaxAddressBytes = 300;
 
 NeighbourStream::NeighbourStream(Cluster& cluster, PeerAddress peer, bool dialled,
                                  v1::NeighbourHello own, Hooks hooks)
-    : cluster_(cluster), peer_(std::move(peer)), dialled_(dialled), hooks_(std::move(hooks)) {
+    : cluster_(cluster),
+      peer_(std::move(peer)),
+      protocol_(own.versions().protocol_max()),
+      dialled_(dialled),
+      hooks_(std::move(hooks)) {
   MutexLock lock(mutex_);
   v1::NeighbourMessage hello;
   *hello.mutable_hello() = std::move(own);
@@ -83,6 +88,7 @@ Status NeighbourStream::Greet(const v1::NeighbourHello& hello) {
   }
   peer_.name = hello.name();
   peer_.data_address = hello.data_address();
+  protocol_ = std::min(protocol_, std::max(1u, hello.versions().protocol_max()));
   return cluster_.OnLinkUp(shared_from_this());
 }
 

@@ -20,7 +20,7 @@ namespace hearth::p2p {
 
 inline constexpr int kMaxNeighbourMessageBytes = 256 * 1024;
 inline constexpr size_t kMaxQueuedNeighbourBytes = 8 << 20;
-inline constexpr uint32_t kNeighbourProtocol = 1;
+inline constexpr uint32_t kNeighbourProtocol = 2;  // and each before
 
 class NeighbourStream final : public NeighbourLink,
                               public std::enable_shared_from_this<NeighbourStream> {
@@ -36,6 +36,7 @@ class NeighbourStream final : public NeighbourLink,
 
   const PeerAddress& peer() const override { return peer_; }
   bool dialled() const override { return dialled_; }
+  uint32_t protocol() const override { return protocol_; }
   void Send(const v1::NeighbourMessage& message) override;
   void Close(const Status& why) override;
 
@@ -52,7 +53,9 @@ class NeighbourStream final : public NeighbourLink,
   Status Greet(const v1::NeighbourHello& hello);
 
   Cluster& cluster_;
-  PeerAddress peer_;  // written before the cluster knows this
+  // Written before the cluster knows this.
+  PeerAddress peer_;
+  uint32_t protocol_;  // until then the newest of ours
   const bool dialled_;
   bool greeted_ = false;  // of the reading side
 

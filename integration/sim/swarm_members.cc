@@ -12,7 +12,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
-constexpr nanoseconds kNewsDelay = milliseconds(5);  // HAVEs that come sooner go in one message
+constexpr nanoseconds kNewsDelay = milliseconds(10);  // as p2p::Cluster::kGatherNews
 constexpr size_t kMaxStreams = 64;                   // to other nodes, as Cluster has
 
 }  // namespace
