@@ -29,18 +29,14 @@ Status Inventory::Add(NodeId node, std::span<const Digest> blobs) {
       blobs_[number].digest = digest;
       found = numbers_.emplace(digest, number).first;
     }
-    auto& holders = blobs_[found->second].holders;
-    const auto place = std::ranges::lower_bound(holders, Number(node));
-    if (place != holders.end() && *place == Number(node)) continue;
-    holders.insert(place, Number(node));
-    added.push_back(found->second);
+    if (blobs_[found->second].holders.Insert(Number(node))) added.push_back(found->second);
   }
   std::ranges::sort(added);
   std::vector<uint32_t> all;
   all.reserve(held.size() + added.size());
-  std::ranges::merge(held, added, std::back_inserter(all));
-  held = std::move(all);
-  if (held.empty()) held_.erase(Number(node));
+  std::ranges::merge(held.List(), added, std::back_inserter(all));
+  held = NumberList(all);
+  if (held.size() == 0) held_.erase(Number(node));
   if (refused == 0) return OkStatus();
   return ResourceExhausted("the inventory of node " + std::to_string(Number(node)) + " is full: " +
                            std::to_string(refused) + " blobs are not offered to other nodes");
@@ -49,27 +45,29 @@ Status Inventory::Add(NodeId node, std::span<const Digest> blobs) {
 void Inventory::Remove(NodeId node, std::span<const Digest> blobs) {
   const auto held = held_.find(Number(node));
   if (held == held_.end()) return;
+  std::vector<uint32_t> removed;
   for (const Digest& digest : blobs) {
     const auto found = numbers_.find(digest);
-    if (found == numbers_.end()) continue;
-    const auto place = std::ranges::lower_bound(held->second, found->second);
-    if (place == held->second.end() || *place != found->second) continue;
-    held->second.erase(place);
+    if (found == numbers_.end() || !Holds(node, digest)) continue;
+    removed.push_back(found->second);
     RemoveHolder(found->second, Number(node));
   }
-  if (held->second.empty()) held_.erase(held);
+  std::ranges::sort(removed);
+  std::vector<uint32_t> left;
+  std::ranges::set_difference(held->second.List(), removed, std::back_inserter(left));
+  held->second = NumberList(left);
+  if (left.empty()) held_.erase(held);
 }
 
 void Inventory::RemoveNode(NodeId node) {
   const auto held = held_.extract(Number(node));
   if (held.empty()) return;
-  for (const uint32_t blob : held.mapped()) RemoveHolder(blob, Number(node));
+  for (const uint32_t blob : held.mapped().List()) RemoveHolder(blob, Number(node));
 }
 
 void Inventory::RemoveHolder(uint32_t number, uint32_t node) {
   Blob& blob = blobs_[number];
-  const auto place = std::ranges::lower_bound(blob.holders, node);
-  if (place != blob.holders.end() && *place == node) blob.holders.erase(place);
+  blob.holders.Erase(node);
   if (!blob.holders.empty()) return;
   numbers_.erase(blob.digest);
   blob = {};
@@ -77,20 +75,21 @@ void Inventory::RemoveHolder(uint32_t number, uint32_t node) {
 }
 
 bool Inventory::Holds(NodeId node, const Digest& blob) const {
-  return std::ranges::binary_search(Holders(blob), Number(node));
+  const auto found = numbers_.find(blob);
+  return found != numbers_.end() && blobs_[found->second].holders.Contains(Number(node));
 }
 
-std::span<const uint32_t> Inventory::Holders(const Digest& blob) const {
+std::vector<uint32_t> Inventory::Holders(const Digest& blob) const {
   const auto found = numbers_.find(blob);
   if (found == numbers_.end()) return {};
-  return blobs_[found->second].holders;
+  return blobs_[found->second].holders.List();
 }
 
 std::vector<Digest> Inventory::BlobsOf(NodeId node) const {
   std::vector<Digest> blobs;
   const auto held = held_.find(Number(node));
   if (held == held_.end()) return blobs;
-  for (const uint32_t number : held->second) blobs.push_back(blobs_[number].digest);
+  for (const uint32_t number : held->second.List()) blobs.push_back(blobs_[number].digest);
   return blobs;
 }
 

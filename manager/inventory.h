@@ -1,8 +1,8 @@
 // Inventory: which node holds which blob entirely, for all blobs of the cluster.
 //
 // Plain state, part of the Tracker: no I/O, no clock, no lock. Blobs are numbered, so an entry
-// costs 8 bytes (its node in the blob's list, its blob in the node's list). It answers for digests
-// asked, never lists all.
+// costs two to six bytes: its node in the blob's set, its blob in the node's list. It answers for
+// digests asked, never lists all.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,7 @@
 #include "base/digest.h"
 #include "base/status.h"
 #include "manager/member.h"
+#include "manager/number_set.h"
 
 namespace hearth::manager {
 
@@ -27,8 +28,7 @@ class Inventory {
   void RemoveNode(NodeId node);
 
   bool Holds(NodeId node, const Digest& blob) const;
-  // Sorted by number; valid until the next change.
-  std::span<const uint32_t> Holders(const Digest& blob) const;
+  std::vector<uint32_t> Holders(const Digest& blob) const;  // sorted
   size_t blobs() const { return numbers_.size(); }
   size_t HeldBy(NodeId node) const;
   std::vector<Digest> BlobsOf(NodeId node) const;
@@ -38,12 +38,12 @@ class Inventory {
 
   struct Blob {
     Digest digest;
-    std::vector<uint32_t> holders;  // sorted
+    NumberSet holders;
   };
   std::unordered_map<Digest, uint32_t> numbers_;
   std::vector<Blob> blobs_;
-  std::vector<uint32_t> unused_;                              // numbers
-  std::unordered_map<uint32_t, std::vector<uint32_t>> held_;  // by node, sorted
+  std::vector<uint32_t> unused_;                   // numbers
+  std::unordered_map<uint32_t, NumberList> held_;  // by node
 };
 
 }  // namespace hearth::manager
