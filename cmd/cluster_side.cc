@@ -170,9 +170,10 @@ Status ClusterSide::OpenStreams() {
   for (const auto& [label, value] : config.labels) (*node.mutable_labels())[label] = value;
   node.set_data_address(hello.data_address());
   node.set_control_address(control);
+  managers_.emplace(tls);
   tracker_ = std::make_unique<p2p::TrackerClient>(p2p::TrackerClient::Options{
       .addresses = config.manager.addresses,
-      .tls = tls,
+      .channels = *managers_,
       .cluster = *cluster_,
       .blobs = options_.store.blobs(),
       .node = std::move(node),
@@ -195,7 +196,7 @@ Status ClusterSide::OpenStreams() {
   cluster_->Connect(tracker_.get(), neighbours_.get());
   order_client_ = std::make_unique<plugin::OrderClient>(
       plugin::OrderClient::Options{.addresses = config.manager.addresses,
-                                   .tls = tls,
+                                   .channels = *managers_,
                                    .book = *orders_,
                                    .program = HEARTH_VERSION});
   return OkStatus();

@@ -83,6 +83,7 @@ class ClusterSide {
   std::shared_ptr<grpc::Service> service_;
   std::unique_ptr<net::GrpcTlsServer> control_;
   std::unique_ptr<p2p::NeighbourClient> neighbours_;
+  std::optional<net::TlsChannels> managers_;
   std::unique_ptr<p2p::TrackerClient> tracker_;
   plugin::OrderBook* orders_ = nullptr;
   std::unique_ptr<plugin::OrderClient> order_client_;

@@ -13,6 +13,7 @@
 #include <grpcpp/security/tls_credentials_options.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
+#include <openssl/ssl.h>
 
 #include <cstdlib>
 #include <string_view>
@@ -35,12 +36,21 @@ constexpr int kMinBackoffMs = 200;
 constexpr int kMaxBackoffMs = 10'000;
 constexpr std::chrono::seconds kChannelKeepalive{20};
 constexpr std::chrono::seconds kMinPingInterval{10};
+// What a connection reads at once, and holds while it waits: a manager has thousands of them.
+constexpr int kReadChunkBytes = 4 * 1024;
 
 // gRPC 1.51 lets nobody choose the version of TLS, but reads its cipher list of TLS 1.2 from here.
 // The only suite in it needs an RSA key, and a cluster's keys are EC: what is left is TLS 1.3.
 // Before main(), where no other thread reads the environment.
 const bool g_only_tls_1_3 =
     ::setenv("GRPC_SSL_CIPHER_SUITES", "ECDHE-RSA-AES128-GCM-SHA256", 1) == 0;
+
+// A connection that is idle gives OpenSSL's buffers back, 32 KiB of them. gRPC hands its SSL
+// objects to nobody; OpenSSL calls this for each new one.
+void ReleaseBuffers(void* ssl, void*, CRYPTO_EX_DATA*, int, long, void*) {
+  SSL_set_mode(static_cast<SSL*>(ssl), SSL_MODE_RELEASE_BUFFERS);
+}
+const int g_release_buffers = SSL_get_ex_new_index(0, nullptr, ReleaseBuffers, nullptr, nullptr);
 
 int Milliseconds(std::chrono::milliseconds time) { return static_cast<int>(time.count()); }
 
@@ -128,7 +138,7 @@ struct TlsWatch::Provider {
 };
 
 Result<std::shared_ptr<const TlsWatch>> TlsWatch::Start(const TlsFiles& files) {
-  CHECK(g_only_tls_1_3 && g_logs_to_us);
+  CHECK(g_only_tls_1_3 && g_logs_to_us && g_release_buffers >= 0);
   if (const Status usable = CheckFiles(files); !usable.ok()) {
     return FailedPrecondition(usable.message());
   }
@@ -153,6 +163,8 @@ Result<std::unique_ptr<GrpcTlsServer>> GrpcTlsServer::Start(Options options) {
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   builder.SetMaxSendMessageSize(options.max_message_bytes);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_TCP_READ_CHUNK_SIZE, kReadChunkBytes);
+  builder.AddChannelArgument(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, kReadChunkBytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
@@ -208,6 +220,17 @@ std::shared_ptr<grpc::Channel> MakeTlsChannel(const std::string& address,
                                               std::shared_ptr<const TlsWatch> watch,
                                               const ExpectedPeer& peer, int max_message_bytes) {
   return MakeChannel(address, watch->provider()->certificates, true, peer, max_message_bytes);
+}
+
+std::shared_ptr<grpc::Channel> TlsChannels::To(const std::string& address) {
+  MutexLock lock(mutex_);
+  std::weak_ptr<grpc::Channel>& known = channels_[address];
+  auto channel = known.lock();
+  if (channel == nullptr) {
+    channel = MakeTlsChannel(address, tls_, {.role = Role::kManager, .id = ""});
+    known = channel;
+  }
+  return channel;
 }
 
 std::shared_ptr<grpc::Channel> MakeJoinChannel(const std::string& address,

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@
 
 #include "base/digest.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "net/certificate.h"
 
 namespace grpc {
@@ -97,6 +99,19 @@ std::shared_ptr<grpc::Channel> MakeTlsChannel(const std::string& address,
                                               std::shared_ptr<const TlsWatch> tls,
                                               const ExpectedPeer& peer,
                                               int max_message_bytes = 1 << 20);
+// Channels to managers: whoever speaks to one address at the same time shares its channel, so that
+// a node costs a manager one connection.
+class TlsChannels {
+ public:
+  explicit TlsChannels(std::shared_ptr<const TlsWatch> tls) : tls_(std::move(tls)) {}
+  // Kept by the callers alone: when the last one drops it, the next one connects anew.
+  std::shared_ptr<grpc::Channel> To(const std::string& address) EXCLUDES(mutex_);
+
+ private:
+  const std::shared_ptr<const TlsWatch> tls_;
+  Mutex mutex_;
+  std::map<std::string, std::weak_ptr<grpc::Channel>> channels_ GUARDED_BY(mutex_);
+};
 // The same without a certificate of our own, for joining.
 std::shared_ptr<grpc::Channel> MakeJoinChannel(const std::string& address,
                                                const Certificate& authority);

@@ -95,8 +95,7 @@ bool TrackerClient::WaitToRetry(std::chrono::milliseconds pause) {
 }
 
 Status TrackerClient::Follow(const std::string& address) {
-  const auto channel =
-      net::MakeTlsChannel(address, options_.tls, {.role = net::Role::kManager, .id = ""});
+  const auto channel = options_.channels.To(address);
   if (!channel->WaitForConnected(std::chrono::system_clock::now() + kConnectTimeout)) {
     return Unavailable("cannot connect");
   }

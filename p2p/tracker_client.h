@@ -34,7 +34,7 @@ class TrackerClient final : public TrackerLink {
 
   struct Options {
     std::vector<std::string> addresses;  // "HOST:PORT" of managers, tried in turn
-    std::shared_ptr<const net::TlsWatch> tls;
+    net::TlsChannels& channels;
     Cluster& cluster;
     store::BlobStore& blobs;
     v1::NodeInfo node;

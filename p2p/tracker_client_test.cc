@@ -19,7 +19,7 @@ class TrackerClientTest : public ClusterFixture {
   void Start(std::vector<std::string> managers) {
     tracker_ = std::make_unique<TrackerClient>(
         TrackerClient::Options{.addresses = std::move(managers),
-                               .tls = Must(net::TlsWatch::Start(node_.member.files)),
+                               .channels = channels_,
                                .cluster = node_.cluster,
                                .blobs = *node_.store,
                                .node = {},
@@ -38,6 +38,7 @@ class TrackerClientTest : public ClusterFixture {
 
   oci::Registry registry_ = MakeRegistry();
   TestNode node_{authority_, registry_};
+  net::TlsChannels channels_{Must(net::TlsWatch::Start(node_.member.files))};
   std::unique_ptr<TrackerClient> tracker_;
 };
 

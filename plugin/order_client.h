@@ -27,7 +27,7 @@ class OrderClient {
 
   struct Options {
     std::vector<std::string> addresses;  // "HOST:PORT" of managers, tried in turn
-    std::shared_ptr<const net::TlsWatch> tls;
+    net::TlsChannels& channels;
     OrderBook& book;
     std::string program;  // our version, for people
   };
