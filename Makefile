@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help deps configure build package demo demo-swarm test unit asan conformance e2e nightly fuzz bench bench-swarm format tidy clean
+.PHONY: help deps configure build package demo demo-swarm test unit asan conformance e2e nightly fuzz bench bench-swarm bench-fleet format tidy clean
 
 JOBS ?= $(shell nproc)
 PYTHON ?= /usr/bin/python3
@@ -25,6 +25,7 @@ help:
 	@echo "make fuzz     what parses a stranger's bytes, FUZZ_SECONDS (300) for each target"
 	@echo "make bench    stock containerd and Hearth side by side; results in docs/benchmarks"
 	@echo "make bench-swarm  nodes that feed each other, against the goals; results in docs/benchmarks"
+	@echo "make bench-fleet  a manager with a thousand simulated nodes, against the goals; results in docs/benchmarks"
 	@echo "make format   clang-format on all sources          make tidy   what scripts and clang-tidy can check (ALL=1: all)"
 
 deps:
@@ -97,6 +98,9 @@ bench: deps build
 
 bench-swarm: deps build
 	@$(AS_ROOT) $(PYTHON) -m integration.bench.swarm
+
+bench-fleet: deps build
+	@$(PYTHON) -m integration.load.fleet
 
 format:
 	@git ls-files '*.h' '*.cc' | xargs -r clang-format -i

@@ -21,7 +21,7 @@ ROW = {folder: row for row, folders in enumerate(ROWS) for folder in folders}
 # store is of row 1 and may use kv beside it.
 BESIDE = {("store", "kv")}
 # Include root → its folder, where they differ.
-ROOTS = {"sim": "integration/sim"}
+ROOTS = {"sim": "integration/sim", "fleet": "integration/load/fleet"}
 # The simulation is for one subcommand.
 SIM_READERS = {"cmd/sim.cc"}
 # Each folder has its own Options; only the program fills them from config's.
@@ -37,7 +37,7 @@ FENCES = {
     "curl/": ["net/http_client.cc", "net/curl_transfer.h", "net/curl_transfer.cc"],
     "grpcpp/": ["net/grpc.*", "net/grpc_test.cc", "net/grpc_tls.*",
                 "net/grpc_tls_test.cc", "*_service.*", "*_service_test.cc", "*_client.*",
-                "*_client_test.*", "plugin/containerd_call.*"],
+                "*_client_test.*", "plugin/containerd_call.*", "integration/load/fleet/*"],
     "nlohmann/": ["*.cc", "*_for_test.h"],
     "toml++/": ["*.cc"],
     "spdlog/": ["base/log.cc"],
