@@ -130,7 +130,7 @@ def test_streams_end_with_the_manager_and_go_on_with_the_next(shared):
 
 
 def test_a_reader_that_stands_still_holds_up_nobody(shared):
-    """It reads nothing while a job changes a thousand times; others are told as ever, and it gets the latest state."""
+    """It reads nothing while a job changes three hundred times; others are told as ever, and it gets the latest state."""
     cluster, origin = shared
     manager = cluster.manager
     job = cluster.create({"type": "file", "url": "http://192.0.2.1:1/never", "timeout": 600_000_000_000, "nodes": ["n1"]})
