@@ -13,11 +13,6 @@ namespace {
 
 constexpr size_t kReadBytes = 1 << 20;
 
-WallTime WrittenAt(const struct stat& info) {
-  return WallTime(std::chrono::seconds(info.st_mtim.tv_sec) +
-                  std::chrono::nanoseconds(info.st_mtim.tv_nsec));
-}
-
 Result<Digest> HashOf(store::Blob& blob, const std::stop_token& stop) {
   Sha256 hash;
   std::vector<char> buffer(kReadBytes);
@@ -41,9 +36,13 @@ Status Check(store::BlobStore& blobs, const store::BlobInfo& info, const std::st
     return DataLoss("its file has " + std::to_string(file.st_size) + " bytes, not " +
                     std::to_string(info.size_bytes));
   }
-  if (WrittenAt(file) <= info.created) return OkStatus();
+  const store::FileTimes times = TRY(store::FileTimesOf(*blob->file()));
+  if (times == info.file) return OkStatus();
   const Digest is = TRY(HashOf(*blob, stop));
-  return is == info.digest ? OkStatus() : DataLoss("its bytes hash to " + is.ToString());
+  if (is != info.digest) return DataLoss("its bytes hash to " + is.ToString());
+  // A hard link was made or went, say. Of the times before it was read, so that a write meanwhile
+  // is seen the next time.
+  return blobs.NoteRight(info.digest, times);
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ Result<BlobInfo> Decode(const Digest& digest, std::string_view value) {
   info.preheated = stored.preheated();
   info.pinned_until = FromUnixNanos(stored.pinned_until_ns());
   info.last_used = std::max(info.created, FromUnixNanos(stored.last_used_ns()));
+  info.file = {FromUnixNanos(stored.file_written_ns()), FromUnixNanos(stored.file_changed_ns())};
   return info;
 }
 
@@ -40,6 +41,8 @@ std::string Encode(const BlobInfo& info) {
   stored.set_preheated(info.preheated);
   stored.set_pinned_until_ns(ToUnixNanos(info.pinned_until));
   stored.set_last_used_ns(ToUnixNanos(info.last_used));
+  stored.set_file_written_ns(ToUnixNanos(info.file.written));
+  stored.set_file_changed_ns(ToUnixNanos(info.file.changed));
   return stored.SerializeAsString();
 }
 

@@ -1,5 +1,7 @@
 #include "store/blob_store.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -14,7 +16,17 @@ namespace {
 
 constexpr size_t kMaxGrowing = 1024;
 
+WallTime TimeOf(const timespec& time) {
+  return WallTime(std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec));
+}
+
 }  // namespace
+
+Result<FileTimes> FileTimesOf(const Fd& file) {
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0) return ErrnoStatus(errno, "look at a blob's file");
+  return FileTimes{TimeOf(info.st_mtim), TimeOf(info.st_ctim)};
+}
 
 DiskBlobStore::~DiskBlobStore() {
   std::vector<std::shared_ptr<GrowingBlob>> growing;
@@ -63,6 +75,13 @@ Status DiskBlobStore::DropAllClaims() {
     return failed.ok();
   }));
   return failed;
+}
+
+Status DiskBlobStore::NoteRight(const Digest& digest, const FileTimes& times) {
+  const DigestLocks::Hold held(digest_locks_, digest);
+  BlobInfo info = TRY(index_.Find(digest));
+  info.file = times;
+  return index_.Put(info);
 }
 
 Status DiskBlobStore::Preheat(const Digest& digest, std::optional<WallTime> pinned_until) {
@@ -279,6 +298,11 @@ Result<BlobInfo> DiskBlobStore::Adopt(const std::filesystem::path& file, const D
     if (done.ok()) done = index_.PutComplete(info);
     if (done.ok()) {
       (void)files_.RemovePath(file);
+      // Losing its other name moved the ctime. Without these the first check hashes it.
+      if (const auto times = FileTimesOf(*adopted); times.ok()) {
+        info.file = *times;
+        (void)index_.Put(info);
+      }
     } else {
       // The caller goes on with the file, so it must not have the blob's name. Pieces that were
       // under that name are lost; a record of them without a file counts for nothing.
@@ -307,7 +331,9 @@ Status DiskBlobStore::CommitGrown(GrowingBlob& blob) {
     const DigestLocks::Hold held(digest_locks_, blob.digest());
     if (!IsGrowing(blob) || !blob.BeginCommit()) return OkStatus();
     TRY_STATUS(files_.SyncName(blob.digest()));
-    TRY_STATUS(index_.PutComplete(NewInfo(blob.digest(), blob.size_bytes())));
+    BlobInfo info = NewInfo(blob.digest(), blob.size_bytes());
+    info.file = TRY(FileTimesOf(*blob.file()));
+    TRY_STATUS(index_.PutComplete(info));
     MutexLock maps(mutex_);
     open_.Put(blob.digest(), MakeCompleteBlob(blob.digest(), blob.size_bytes(), blob.file()));
     growing_.erase(blob.digest());

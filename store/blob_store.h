@@ -28,6 +28,16 @@
 
 namespace hearth::store {
 
+// mtime and ctime of a blob's file. Whoever writes to it, or links or unlinks it, moves the latter,
+// which no program can set back.
+struct FileTimes {
+  WallTime written;
+  WallTime changed;
+  friend bool operator==(const FileTimes&, const FileTimes&) = default;
+};
+// Errors as fstat().
+Result<FileTimes> FileTimesOf(const Fd& file);
+
 struct BlobInfo {
   Digest digest;
   uint64_t size_bytes = 0;
@@ -38,6 +48,7 @@ struct BlobInfo {
   bool preheated = false;
   WallTime pinned_until;  // epoch = not pinned
   WallTime last_used;     // opened, made or preheated; within kUseGranularity
+  FileTimes file;         // when its bytes were last known to be right; epoch = not known
 };
 
 // What a growing blob has so far, for status displays and `store ls`.
@@ -70,6 +81,8 @@ class BlobStore {
   virtual Status Unclaim(const Digest& digest) = 0;
   // All claims at once; preheats, and unclaimed blobs, stay.
   virtual Status DropAllClaims() = 0;
+  // A complete blob's bytes were right when its file had these times. kNotFound.
+  virtual Status NoteRight(const Digest& digest, const FileTimes& times) = 0;
   // Marks a complete blob preheated, pinned until `until` where that is later than it was.
   virtual Status Preheat(const Digest& digest, std::optional<WallTime> pinned_until) = 0;
   // Takes the marks back; true: nobody else uses the blob, and it is gone. kNotFound.

@@ -165,6 +165,7 @@ TEST_F(BlobStoreTest, AdoptTakesTheFileAndServesThoseWhoWait) {
   blob->Fail(Unavailable("too late to matter"));
   EXPECT_EQ(blob->state(), Blob::State::kComplete);
   EXPECT_FALSE(std::filesystem::exists(file));
+  EXPECT_EQ(store_->Info(digest)->file, *FileTimesOf(*store_->Open(digest).value()->file()));
   std::ofstream(file) << bytes;
   EXPECT_EQ(store_->Adopt(file, digest, bytes.size(), {}).status().code(),
             StatusCode::kAlreadyExists);

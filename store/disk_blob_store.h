@@ -31,6 +31,7 @@ class DiskBlobStore final : public BlobStore, private GrowingBlobOwner {
   Result<BlobInfo> Claim(const Digest& digest) override;
   Status Unclaim(const Digest& digest) override;
   Status DropAllClaims() override;
+  Status NoteRight(const Digest& digest, const FileTimes& times) override;
   Status Preheat(const Digest& digest, std::optional<WallTime> pinned_until) override;
   Result<bool> DropPreheat(const Digest& digest) override;
   Status Remove(const Digest& digest) override;
