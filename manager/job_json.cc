@@ -148,14 +148,21 @@ struct ClusterTasks {
   json failure = json::array();
 };
 
-// Failures of all clusters go before anybody's successes.
+// Failures of all clusters go before anybody's successes: of each node one, then the others.
 std::map<std::string, ClusterTasks> TasksOf(const Job& job, Budget& budget) {
   std::map<std::string, ClusterTasks> tasks;
+  const auto add_failure = [&](const Target& target, const ItemFailure& failure) {
+    return budget.Add(tasks[target.cluster].failure, FailureJson(job.spec, failure, target));
+  };
   for (const Target& target : job.targets) {
-    ClusterTasks& cluster = tasks[target.cluster];
-    if (target.state != TargetState::kFailed) continue;
-    for (const ItemFailure& failure : target.why) {
-      if (!budget.Add(cluster.failure, FailureJson(job.spec, failure, target))) break;
+    (void)tasks[target.cluster];
+    if (target.state != TargetState::kFailed || target.why.empty()) continue;
+    (void)add_failure(target, target.why.front());
+  }
+  for (const Target& target : job.targets) {
+    if (target.state != TargetState::kFailed || budget.cut()) continue;
+    for (size_t i = 1; i < target.why.size(); ++i) {
+      if (!add_failure(target, target.why[i])) break;
     }
   }
   for (const Target& target : job.targets) {
@@ -261,13 +268,15 @@ std::string JobNodesJson(const Job& job, const NodePage& page) {
     node["state"] = TargetStateName(target.state);
     node["attempt"] = target.attempt;
     node["depth"] = target.depth;
+    node["failures"] = json::array();
+    for (const ItemFailure& failure : target.why) {
+      if (budget.cut() || !budget.Add(node["failures"], FailureJson(job.spec, failure, target))) {
+        break;
+      }
+    }
     node["tasks"] = json::array();
     for (const uint32_t copy : target.copies) {
       if (budget.cut() || !budget.Add(node["tasks"], CopyJson(job.tasks[copy], target))) break;
-    }
-    node["failures"] = json::array();
-    for (const ItemFailure& failure : target.why) {
-      node["failures"].push_back(FailureJson(job.spec, failure, target));
     }
     nodes.push_back(std::move(node));
   }

@@ -14,7 +14,7 @@
 namespace hearth::manager {
 
 inline constexpr size_t kMaxJobJsonBytes = 64 << 10;
-inline constexpr size_t kMaxNodesJsonBytes = 4 << 20;  // of a page's tasks
+inline constexpr size_t kMaxNodesJsonBytes = 4 << 20;  // of a page's tasks and failures
 
 // The whole job, cut to kMaxJobJsonBytes: failures go first, "truncated" says that there are more.
 std::string JobJson(const Job& job, const std::vector<ClusterInfo>& clusters);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 namespace hearth::manager {
 namespace {
@@ -51,6 +52,36 @@ TEST(JobJsonTest, StaysWithinItsBoundAndShowsFailuresFirst) {
     failures += state["results"][0]["failure_tasks"].size();
   }
   EXPECT_EQ(failures, 20u);
+}
+
+TEST(JobJsonTest, ANodeThatFailsWithManyItemsHidesNoOtherOne) {
+  Job job = Large(10, 1, 10);
+  job.spec.items.resize(200, job.spec.items.front());
+  for (Target& target : job.targets) {
+    for (uint32_t item = 1; item < 200; ++item) {
+      target.why.push_back({item, StatusCode::kNotFound, std::string(500, 'x')});
+    }
+  }
+  const json shown = json::parse(JobJson(job, Clusters()));
+  std::set<std::string> names;
+  for (const json& state : shown["result"]["job_states"]) {
+    for (const json& failure : state["results"][0]["failure_tasks"]) {
+      names.insert(failure["hostname"].get<std::string>());
+    }
+  }
+  EXPECT_EQ(names.size(), 10u);
+}
+
+TEST(JobJsonTest, ThePageOfNodesIsBoundedWhateverFails) {
+  Job job = Large(100, 10, 100);
+  for (Target& target : job.targets) {
+    for (uint32_t item = 1; item < 200; ++item) {
+      target.why.push_back({item, StatusCode::kNotFound, std::string(1'000, 'x')});
+    }
+  }
+  const std::string text = JobNodesJson(job, {});
+  EXPECT_LE(text.size(), kMaxNodesJsonBytes + (1u << 20));
+  EXPECT_TRUE(json::parse(text)["truncated"].get<bool>());
 }
 
 TEST(JobJsonTest, EachClusterHasItsOwnState) {

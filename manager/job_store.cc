@@ -249,15 +249,17 @@ Result<JobId> JobStore::NextId() {
   return id;
 }
 
-Status JobStore::Create(const Job& job) {
+Status JobStore::Create(std::span<const Job> jobs) {
   kv::Batch batch;
-  batch.Put(kFamily, HeadKey(job.id), Dump(ToJson(job)));
-  if (!job.document.empty()) batch.Put(kFamily, DocumentKey(job.id), job.document);
-  for (size_t i = 0; i < job.targets.size(); ++i) {
-    batch.Put(kFamily, PartKey(kTargets, job.id, i), Dump(ToJson(job.targets[i])));
-  }
-  for (size_t i = 0; i < job.tasks.size(); ++i) {
-    batch.Put(kFamily, PartKey(kTasks, job.id, i), Dump(ToJson(job.tasks[i])));
+  for (const Job& job : jobs) {
+    batch.Put(kFamily, HeadKey(job.id), Dump(ToJson(job)));
+    if (!job.document.empty()) batch.Put(kFamily, DocumentKey(job.id), job.document);
+    for (size_t i = 0; i < job.targets.size(); ++i) {
+      batch.Put(kFamily, PartKey(kTargets, job.id, i), Dump(ToJson(job.targets[i])));
+    }
+    for (size_t i = 0; i < job.tasks.size(); ++i) {
+      batch.Put(kFamily, PartKey(kTasks, job.id, i), Dump(ToJson(job.tasks[i])));
+    }
   }
   return kv_.Write(batch, kv::Sync::kYes);
 }

@@ -22,8 +22,8 @@ class JobStore {
 
   // The number that no job has had yet; written down.
   Result<JobId> NextId();
-  // The whole job; survives a power loss.
-  Status Create(const Job& job);
+  // Whole jobs, all of them or none; survives a power loss.
+  Status Create(std::span<const Job> jobs);
   Status SaveHead(const Job& job);
   // The target and the tasks that it names from number `first_task` on.
   Status SaveTarget(const Job& job, size_t target, size_t first_task);

@@ -448,6 +448,7 @@ void Jobs::Emit(JobAction::Kind kind, const Active& active, size_t index) {
   JobAction action{.kind = kind, .job = active.job.id, .target = index};
   if (kind == JobAction::Kind::kCancel) {
     action.attempt = active.job.targets[index].attempt;
+    action.uid = active.job.task_id;
     action.node_id = active.job.targets[index].node_id;
   }
   actions_.push_back(std::move(action));

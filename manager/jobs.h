@@ -31,9 +31,11 @@ struct JobAction {
   };
   Kind kind = Kind::kSend;
   JobId job = 0;
-  size_t target = 0;         // of all but kSaveJob
-  uint32_t attempt = 0;      // of kCancel, whose job may be gone …
-  std::string node_id = {};  // … as well
+  size_t target = 0;  // of all but kSaveJob
+  // Of kCancel, whose job may be gone:
+  uint32_t attempt = 0;
+  std::string uid = {};
+  std::string node_id = {};
 };
 
 // What a node says of one item.

@@ -86,9 +86,7 @@ Result<OrderHub::SessionId> OrderHub::Open(const net::GrpcTlsPeer& peer,
   v1::OrdersWelcome& welcome = *message.mutable_welcome();
   welcome.set_protocol(protocol);
   for (const auto& [job, attempt] : jobs_.Wanted(node.id)) {
-    v1::OrderId& wanted = *welcome.add_wanted();
-    wanted.set_job(job);
-    wanted.set_attempt(attempt);
+    *welcome.add_wanted() = MakeOrderId(*jobs_.Find(job), attempt);
   }
   sessions_[id].link->Send(message);
   jobs_.Online(node.id);
@@ -105,6 +103,7 @@ Status OrderHub::Receive(SessionId session, const v1::OrdersFromNode& message) {
       return InvalidArgument("a second Hello");
     case v1::OrdersFromNode::kProgress: {
       const v1::OrderProgress& said = message.progress();
+      if (FindOrdered(said.order()) == nullptr) return OkStatus();
       jobs_.Progress(found->second.node_id, said.order().job(), said.order().attempt(),
                      {.done = said.bytes_done(),
                       .total = said.bytes_total(),
@@ -125,13 +124,20 @@ Status OrderHub::Receive(SessionId session, const v1::OrdersFromNode& message) {
 Status OrderHub::TakeReport(const Session& session, const v1::OrderReport& report) {
   const JobId id = report.order().job();
   const auto link = session.link;  // Apply() may end the session
-  if (const Job* job = jobs_.Find(id); job != nullptr) {
+  const std::string node_id = session.node_id;
+  if (const Job* job = FindOrdered(report.order()); job != nullptr) {
     auto items = ReadReport(job->spec, report);
     // What cannot be read is no proof of anything: each item failed.
     if (!items.ok()) items = std::vector<ItemOutcome>(job->spec.items.size(), {items.status()});
-    jobs_.Report(session.node_id, id, report.order().attempt(), *items, options_.clock.WallNow());
-    // Not settled: the node tells again when it comes again.
-    if (!Apply() || unsaved_.contains(id)) return OkStatus();
+    jobs_.Report(node_id, id, report.order().attempt(), *items, options_.clock.WallNow());
+    (void)Apply();
+    if (const auto unsaved = unsaved_.find(id); unsaved != unsaved_.end()) {
+      for (auto& [target, attempt] : unsaved->second) {
+        if (jobs_.Find(id)->targets[target].node_id != node_id) continue;
+        attempt = report.order().attempt();
+        return OkStatus();
+      }
+    }
   }
   v1::OrdersToNode settled;
   *settled.mutable_settled() = report.order();
@@ -189,13 +195,7 @@ void OrderHub::DropUntrusted() {
 void OrderHub::Tick() {
   MutexLock lock(mutex_);
   DropUntrusted();
-  // What a full disk refused before.
-  for (const auto& [id, targets] : std::exchange(unsaved_, {})) {
-    for (const size_t target : targets) {
-      (void)SaveTarget({JobAction::Kind::kSaveTarget, id, target, 0, ""});
-    }
-  }
-  for (const JobId id : std::exchange(unsaved_heads_, {})) (void)SaveJob(id);
+  SaveAgain();
   jobs_.Tick(options_.clock.WallNow());
   (void)Apply();
 }
@@ -216,7 +216,7 @@ bool OrderHub::Apply() {
           SendCancel(action);
           break;
         case JobAction::Kind::kSaveTarget:
-          kept = SaveTarget(action) && kept;
+          kept = SaveTarget(action.job, action.target) && kept;
           break;
         case JobAction::Kind::kSaveJob:
           kept = SaveJob(action.job) && kept;
@@ -227,17 +227,36 @@ bool OrderHub::Apply() {
   return kept;
 }
 
-bool OrderHub::SaveTarget(const JobAction& action) {
-  const Job* job = jobs_.Find(action.job);
+bool OrderHub::SaveTarget(JobId id, size_t target) {
+  const Job* job = jobs_.Find(id);
   if (job == nullptr) return true;
-  const Status saved = options_.store.SaveTarget(*job, action.target, tasks_saved_[action.job]);
+  const Status saved = options_.store.SaveTarget(*job, target, tasks_saved_[id]);
   if (saved.ok()) {
-    tasks_saved_[action.job] = job->tasks.size();
+    tasks_saved_[id] = job->tasks.size();
+    if (const auto unsaved = unsaved_.find(id); unsaved != unsaved_.end()) {
+      unsaved->second.erase(target);
+      if (unsaved->second.empty()) unsaved_.erase(unsaved);
+    }
     return true;
   }
-  LOG_ERROR("a job's record is not written, tried again", {{"job", action.job}, {"error", saved}});
-  unsaved_[action.job].insert(action.target);
+  LOG_ERROR("a job's record is not written, tried again", {{"job", id}, {"error", saved}});
+  unsaved_[id].emplace(target, 0);
   return false;
+}
+
+void OrderHub::SaveAgain() {
+  while (!unsaved_.empty()) {
+    const JobId id = unsaved_.begin()->first;
+    const auto [target, attempt] = *unsaved_.begin()->second.begin();
+    if (!SaveTarget(id, target)) return;  // the next one would not fit either
+    const Job* job = jobs_.Find(id);
+    OrderLink* link = job == nullptr ? nullptr : LinkOf(job->targets[target].node_id);
+    if (attempt == 0 || link == nullptr) continue;
+    v1::OrdersToNode settled;
+    *settled.mutable_settled() = MakeOrderId(*job, attempt);
+    link->Send(settled);
+  }
+  for (const JobId id : std::exchange(unsaved_heads_, {})) (void)SaveJob(id);
 }
 
 bool OrderHub::SaveJob(JobId id) {
@@ -268,6 +287,11 @@ bool OrderHub::SaveJob(JobId id) {
   return true;
 }
 
+const Job* OrderHub::FindOrdered(const v1::OrderId& order) const {
+  const Job* job = jobs_.Find(order.job());
+  return job != nullptr && job->task_id == order.job_uid() ? job : nullptr;
+}
+
 OrderLink* OrderHub::LinkOf(const std::string& node_id) {
   const auto session = by_node_.find(node_id);
   return session == by_node_.end() ? nullptr : sessions_.at(session->second).link.get();
@@ -289,8 +313,10 @@ void OrderHub::SendCancel(const JobAction& action) {
   OrderLink* link = LinkOf(action.node_id);
   if (link == nullptr) return;
   v1::OrdersToNode message;
-  message.mutable_cancel()->set_job(action.job);
-  message.mutable_cancel()->set_attempt(action.attempt);
+  v1::OrderId& id = *message.mutable_cancel();
+  id.set_job(action.job);
+  id.set_attempt(action.attempt);
+  id.set_job_uid(action.uid);
   link->Send(message);
 }
 

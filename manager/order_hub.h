@@ -29,6 +29,7 @@
 #include "net/grpc_tls.h"
 
 namespace hearth::v1 {
+class OrderId;
 class OrderProgress;
 class OrderReport;
 class OrdersFromNode;
@@ -45,13 +46,14 @@ class OrderHub {
   static constexpr uint32_t kProtocol = 1;
   static constexpr uint32_t kOldestProtocol = 1;
   static constexpr size_t kMaxTargets = 500'000;  // of all jobs under way
-  static constexpr size_t kMaxJobs = 10'000;      // kept; those that ended longest ago go
 
   struct Options {
     Fleet& fleet;
     JobStore& store;
     const Sealer& sealer;
     const Clock& clock = RealClock();
+    // Kept; those that were changed longest ago go first.
+    size_t max_jobs = 10'000;
   };
   // Goes on with the jobs of before. kDataLoss: a record that cannot be read.
   static Result<std::unique_ptr<OrderHub>> Open(Options options);
@@ -79,9 +81,13 @@ class OrderHub {
   // Written down when it returns. With a key that came before: that job; kAlreadyExists: for
   // another request. Errors as ChooseTargets(); kResourceExhausted: too many jobs.
   Result<JobId> Create(const JobRequest& request, const Origin& origin) EXCLUDES(mutex_);
-  // A pull job with its name, document, spec and targets; the rest is filled in. kAlreadyExists:
-  // one of that name; kResourceExhausted.
-  Result<JobId> CreateNamed(Job job, const JobSecrets& secrets) EXCLUDES(mutex_);
+  struct NewJob {
+    Job job;  // without ID, times and state
+    JobSecrets secrets;
+  };
+  // Pull jobs, each with name, document, spec and targets: all of them, or none. No name may be in
+  // them twice. kAlreadyExists: one of that name; kResourceExhausted.
+  Result<std::vector<JobId>> CreateNamed(std::vector<NewJob> jobs) EXCLUDES(mutex_);
   Result<JobId> FindByName(const std::string& name) const EXCLUDES(mutex_);  // kNotFound
   // Every pull job, latest first; those that ended without targets. `read` must not call back.
   void ForNamed(const std::function<void(const Job&)>& read) const EXCLUDES(mutex_);
@@ -114,21 +120,27 @@ class OrderHub {
   Status Load() EXCLUDES(mutex_);
   // Into the core, with its secrets.
   Status Begin(Job job) REQUIRES(mutex_);
-  void MakeRoom() REQUIRES(mutex_);
-  // Numbers it, writes it down and begins.
-  Result<JobId> Add(Job job, const JobSecrets& secrets) REQUIRES(mutex_);
+  void MakeRoom(size_t jobs) REQUIRES(mutex_);
+  // Numbers them, writes them down and begins.
+  Result<std::vector<JobId>> Add(std::vector<NewJob> jobs) REQUIRES(mutex_);
+  // As others may see it: PENDING until its end is written down.
+  static void ReadActive(const Job& job, const std::function<void(const Job&)>& read);
   void Forget(const Job& head) REQUIRES(mutex_);  // its key and name
   Job HeadOf(JobId id) const REQUIRES(mutex_);
   // Without what only the store needs to have of ten thousand old jobs.
   static Job ForLists(Job head);
   // Does what the core asks for; false: something could not be written down.
   bool Apply() REQUIRES(mutex_);
-  bool SaveTarget(const JobAction& action) REQUIRES(mutex_);
+  bool SaveTarget(JobId id, size_t target) REQUIRES(mutex_);
   bool SaveJob(JobId id) REQUIRES(mutex_);
+  // What a full disk refused before.
+  void SaveAgain() REQUIRES(mutex_);
   void SendOrder(const JobAction& action) REQUIRES(mutex_);
   void SendCancel(const JobAction& action) REQUIRES(mutex_);
   // Nodes that were banned by the word of others.
   void DropUntrusted() REQUIRES(mutex_);
+  // The job under way that an order is of; nullptr: it is another one's, or gone.
+  const Job* FindOrdered(const v1::OrderId& order) const REQUIRES(mutex_);
   OrderLink* LinkOf(const std::string& node_id) REQUIRES(mutex_);
   Status TakeReport(const Session& session, const v1::OrderReport& report) REQUIRES(mutex_);
   void End(SessionId id, const Status& why) REQUIRES(mutex_);
@@ -137,10 +149,12 @@ class OrderHub {
   JobFeed feed_;
   mutable Mutex mutex_;
   Jobs jobs_ GUARDED_BY(mutex_);
-  std::map<JobId, Job> ended_ GUARDED_BY(mutex_);                 // ForLists()
-  std::map<JobId, JobSecrets> secrets_ GUARDED_BY(mutex_);        // of jobs under way
-  std::map<JobId, size_t> tasks_saved_ GUARDED_BY(mutex_);        // of jobs under way
-  std::map<JobId, std::set<size_t>> unsaved_ GUARDED_BY(mutex_);  // targets; tried again
+  std::map<JobId, Job> ended_ GUARDED_BY(mutex_);           // ForLists()
+  std::map<JobId, JobSecrets> secrets_ GUARDED_BY(mutex_);  // of jobs under way
+  std::map<JobId, size_t> tasks_saved_ GUARDED_BY(mutex_);  // of jobs under way
+  // Targets whose record is not written, tried again. Once it is, the node's report of that attempt
+  // is settled; 0 = it did not report.
+  std::map<JobId, std::map<size_t, uint32_t>> unsaved_ GUARDED_BY(mutex_);
   std::set<JobId> unsaved_heads_ GUARDED_BY(mutex_);
   std::map<std::string, JobId> by_key_ GUARDED_BY(mutex_);
   std::map<std::string, JobId> by_name_ GUARDED_BY(mutex_);

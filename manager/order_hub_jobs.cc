@@ -47,13 +47,15 @@ Job OrderHub::ForLists(Job head) {
   return head;
 }
 
-void OrderHub::MakeRoom() {
-  while (ended_.size() + jobs_.Ids().size() >= kMaxJobs && !ended_.empty()) {
-    const Job& oldest = ended_.begin()->second;
-    if (!options_.store.Remove(oldest.id).ok()) return;
-    Forget(oldest);
-    feed_.Removed(oldest.id);
-    ended_.erase(ended_.begin());
+void OrderHub::MakeRoom(size_t jobs) {
+  while (ended_.size() + jobs_.Ids().size() + jobs > options_.max_jobs && !ended_.empty()) {
+    // Not the lowest number: it may have been retried just now.
+    const auto oldest =
+        std::ranges::min_element(ended_, {}, [](const auto& job) { return job.second.updated; });
+    if (!options_.store.Remove(oldest->first).ok()) return;
+    Forget(oldest->second);
+    feed_.Removed(oldest->first);
+    ended_.erase(oldest);
   }
 }
 
@@ -75,45 +77,58 @@ Result<JobId> OrderHub::Create(const JobRequest& request, const Origin& origin) 
                          std::to_string(before.id) + ")");
   }
   job.targets = TRY(std::move(targets));
-  return Add(std::move(job), request.secrets);
+  std::vector<NewJob> one;
+  one.push_back({std::move(job), request.secrets});
+  return TRY(Add(std::move(one))).front();
 }
 
-Result<JobId> OrderHub::CreateNamed(Job job, const JobSecrets& secrets) {
+Result<std::vector<JobId>> OrderHub::CreateNamed(std::vector<NewJob> jobs) {
   MutexLock lock(mutex_);
-  if (by_name_.contains(job.name)) {
-    return AlreadyExists("there is a job " + job.name + " (delete it first)");
+  for (const NewJob& job : jobs) {
+    if (by_name_.contains(job.job.name)) {
+      return AlreadyExists("there is a job " + job.job.name + " (delete it first)");
+    }
   }
-  return Add(std::move(job), secrets);
+  return Add(std::move(jobs));
 }
 
-Result<JobId> OrderHub::Add(Job job, const JobSecrets& secrets) {
-  if (jobs_.Ids().size() >= Jobs::kMaxActive) {
+Result<std::vector<JobId>> OrderHub::Add(std::vector<NewJob> jobs) {
+  if (jobs_.Ids().size() + jobs.size() > Jobs::kMaxActive) {
     return ResourceExhausted("too many jobs are under way (wait for some, or cancel them)");
   }
-  size_t targets = job.targets.size();
+  size_t targets = 0;
+  for (const NewJob& job : jobs) targets += job.job.targets.size();
   for (const JobId id : jobs_.Ids()) targets += jobs_.Find(id)->targets.size();
   if (targets > kMaxTargets) {
     return ResourceExhausted("the jobs under way are for too many nodes together (wait for some)");
   }
-  MakeRoom();
-  job.id = TRY(options_.store.NextId());
-  job.task_id = NewGroupId();
-  job.created = job.updated = options_.clock.WallNow();
-  if (job.spec.timeout.count() > 0) job.deadline = job.created + job.spec.timeout;
-  job.sealed = SealSecrets(options_.sealer, job.id, secrets);
-  TRY_STATUS(options_.store.Create(job));
-  const JobId id = job.id;
-  if (!job.idempotency_key.empty()) by_key_[job.idempotency_key] = id;
-  if (!job.name.empty()) by_name_[job.name] = id;
-  LOG_INFO("job created", {{"job", id},
-                           {"name", job.name},
-                           {"type", JobKindName(job.spec.kind)},
-                           {"items", job.spec.items.size()},
-                           {"nodes", job.targets.size()}});
-  TRY_STATUS(Begin(std::move(job)));
-  feed_.Changed(id);
+  MakeRoom(jobs.size());
+  std::vector<Job> made;
+  for (NewJob& one : jobs) {
+    Job& job = made.emplace_back(std::move(one.job));
+    job.id = TRY(options_.store.NextId());
+    job.task_id = NewGroupId();
+    job.created = job.updated = options_.clock.WallNow();
+    if (job.spec.timeout.count() > 0) job.deadline = job.created + job.spec.timeout;
+    job.sealed = SealSecrets(options_.sealer, job.id, one.secrets);
+  }
+  TRY_STATUS(options_.store.Create(made));
+  std::vector<JobId> ids;
+  for (Job& job : made) {
+    const JobId id = job.id;
+    ids.push_back(id);
+    if (!job.idempotency_key.empty()) by_key_[job.idempotency_key] = job.id;
+    if (!job.name.empty()) by_name_[job.name] = job.id;
+    LOG_INFO("job created", {{"job", job.id},
+                             {"name", job.name},
+                             {"type", JobKindName(job.spec.kind)},
+                             {"items", job.spec.items.size()},
+                             {"nodes", job.targets.size()}});
+    TRY_STATUS(Begin(std::move(job)));
+    feed_.Changed(id);
+  }
   (void)Apply();
-  return id;
+  return ids;
 }
 
 Result<JobId> OrderHub::FindByName(const std::string& name) const {
@@ -130,8 +145,15 @@ void OrderHub::ForNamed(const std::function<void(const Job&)>& read) const {
   std::ranges::sort(ids, std::greater());
   for (const JobId id : ids) {
     const Job* active = jobs_.Find(id);
-    read(active != nullptr ? *active : ended_.at(id));
+    active != nullptr ? ReadActive(*active, read) : read(ended_.at(id));
   }
+}
+
+void OrderHub::ReadActive(const Job& job, const std::function<void(const Job&)>& read) {
+  if (job.state == JobState::kPending) return read(job);
+  Job shown = job;
+  shown.state = JobState::kPending;
+  read(shown);
 }
 
 void OrderHub::Forget(const Job& head) {
@@ -143,13 +165,7 @@ Status OrderHub::Read(JobId id, const std::function<void(const Job&)>& read) con
   {
     MutexLock lock(mutex_);
     if (const Job* job = jobs_.Find(id); job != nullptr) {
-      if (job->state == JobState::kPending) {
-        read(*job);
-      } else {
-        Job shown = *job;  // its end is not written down yet
-        shown.state = JobState::kPending;
-        read(shown);
-      }
+      ReadActive(*job, read);
       return OkStatus();
     }
     if (!ended_.contains(id)) return NoJob(id);
@@ -218,7 +234,7 @@ Status OrderHub::Retry(JobId id) {
   if (jobs_.Ids().size() >= Jobs::kMaxActive) {
     return ResourceExhausted("too many jobs are under way (wait for some, or cancel them)");
   }
-  TRY_STATUS(options_.store.Create(job));
+  TRY_STATUS(options_.store.Create({&job, 1}));
   ended_.erase(id);
   TRY_STATUS(Begin(std::move(job)));
   feed_.Changed(id);

@@ -4,7 +4,9 @@
 
 #include "base/raw_digest.h"
 #include "hearth/v1/orders.pb.h"
+#include "manager/job_scope.h"
 #include "manager/manager_for_test.h"
+#include "manager/order_messages.h"
 
 namespace hearth::manager {
 namespace {
@@ -52,12 +54,17 @@ class FullKv final : public kv::Kv {
 
 class OrderHubTest : public ManagerTest {
  protected:
+  static constexpr size_t kMaxJobs = 8;
   OrderHubTest() { Restart(); }
   void Restart() {
     hub_.reset();
     links_.clear();
     sealer_ = Sealer::Open(root_ / "secrets.key", true).value();
-    hub_ = OrderHub::Open({.fleet = *fleet_, .store = store_, .sealer = *sealer_, .clock = clock_})
+    hub_ = OrderHub::Open({.fleet = *fleet_,
+                           .store = store_,
+                           .sealer = *sealer_,
+                           .clock = clock_,
+                           .max_jobs = kMaxJobs})
                .value();
   }
   FakeOrderLink& Connect(const Member& node) {
@@ -85,8 +92,7 @@ class OrderHubTest : public ManagerTest {
                 uint32_t attempt = 1) {
     v1::OrdersFromNode message;
     v1::OrderReport& report = *message.mutable_report();
-    report.mutable_order()->set_job(id);
-    report.mutable_order()->set_attempt(attempt);
+    *report.mutable_order() = MakeOrderId(Read(id), attempt);
     v1::ItemOutcome& item = *report.add_items();
     item.set_code(static_cast<uint32_t>(code));
     item.set_message(code == StatusCode::kOk ? "" : "because");
@@ -97,6 +103,16 @@ class OrderHubTest : public ManagerTest {
       copy.set_size_bytes(7);
     }
     return hub_->Receive(sessions_[node.name], message);
+  }
+  Result<std::vector<JobId>> CreateNamed(const std::vector<std::string>& names) {
+    std::vector<OrderHub::NewJob> jobs;
+    for (const std::string& name : names) {
+      OrderHub::NewJob& job = jobs.emplace_back();
+      job.job.name = name;
+      job.job.spec = Request().spec;
+      for (const Node& node : fleet_->List()) job.job.targets.push_back(TargetFor(node));
+    }
+    return hub_->CreateNamed(std::move(jobs));
   }
   Job Read(JobId id) {
     Job out;
@@ -177,10 +193,70 @@ TEST_F(OrderHubTest, NothingIsSettledThatIsNotWrittenDown) {
   EXPECT_FALSE(link.Settled());
   EXPECT_EQ(Read(id).state, JobState::kPending);
   EXPECT_FALSE(hub_->Create(Request(), {}).ok());
+  // The same in each view.
+  EXPECT_EQ(hub_->List({}, 1, 10).heads.at(0).state, JobState::kPending);
   full_.full = false;
   hub_->Tick();
+  EXPECT_TRUE(link.Settled());
   Restart();
   EXPECT_EQ(Read(id).state, JobState::kSuccess);
+}
+
+TEST_F(OrderHubTest, AnEndThatIsNotWrittenDownIsPendingInTheListOfPullJobsToo) {
+  const Member node = JoinNode("n1");
+  Connect(node);
+  const JobId id = CreateNamed({"nightly"}).value().front();
+  full_.full = true;
+  EXPECT_EQ(Report(node, id), OkStatus());
+  hub_->ForNamed([](const Job& job) { EXPECT_EQ(job.state, JobState::kPending); });
+  full_.full = false;
+  hub_->Tick();
+  hub_->ForNamed([](const Job& job) { EXPECT_EQ(job.state, JobState::kSuccess); });
+}
+
+TEST_F(OrderHubTest, AReportOfAnotherJobWithThatNumberSettlesNothing) {
+  const Member node = JoinNode("n1");
+  FakeOrderLink& link = Connect(node);
+  const JobId id = Create();
+  Job other = Read(id);
+  other.task_id = "group_of-before-the-restore";
+  v1::OrdersFromNode message;
+  *message.mutable_report()->mutable_order() = MakeOrderId(other, 1);
+  message.mutable_report()->add_items()->add_copies()->set_digest(
+      ToRaw(Digest::Of("of another job")));
+  EXPECT_EQ(hub_->Receive(sessions_["n1"], message), OkStatus());
+  EXPECT_TRUE(link.Settled());  // the node may forget it
+  EXPECT_EQ(Read(id).targets[0].state, TargetState::kRunning);
+  EXPECT_EQ(link.LastOrder()->id().job_uid(), Read(id).task_id);
+}
+
+TEST_F(OrderHubTest, PullJobsOfOneRequestBeginTogetherOrNotAtAll) {
+  const Member node = JoinNode("n1");
+  ASSERT_TRUE(CreateNamed({"b"}).ok());
+  EXPECT_EQ(CreateNamed({"a", "b", "c"}).status().code(), StatusCode::kAlreadyExists);
+  EXPECT_EQ(hub_->List({}, 1, 10).total, 1u);
+  full_.full = true;
+  EXPECT_FALSE(CreateNamed({"a", "c"}).ok());
+  full_.full = false;
+  Restart();
+  EXPECT_EQ(hub_->List({}, 1, 10).total, 1u);
+  EXPECT_EQ(CreateNamed({"a", "c"}).value().size(), 2u);
+}
+
+TEST_F(OrderHubTest, WhatWasChangedLongestAgoMakesRoomAndNotTheLowestNumber) {
+  const Member node = JoinNode("n1");
+  Connect(node);
+  for (JobId id = 1; id <= kMaxJobs; ++id) {
+    clock_.Advance(minutes(1));
+    EXPECT_EQ(Create(), id);
+    EXPECT_EQ(Report(node, id, id == 1 ? StatusCode::kNotFound : StatusCode::kOk), OkStatus());
+  }
+  clock_.Advance(minutes(1));
+  EXPECT_EQ(hub_->Retry(1), OkStatus());
+  EXPECT_EQ(Report(node, 1, StatusCode::kOk, 2), OkStatus());
+  (void)Create();
+  EXPECT_EQ(Read(1).state, JobState::kSuccess);
+  EXPECT_EQ(hub_->Read(2, [](const Job&) {}).code(), StatusCode::kNotFound);
 }
 
 TEST_F(OrderHubTest, NoSecretIsInTheStore) {
@@ -298,8 +374,7 @@ TEST_F(OrderHubTest, WhatANodeSaysBeyondItsLimitsFailsTheItemAndNotTheStream) {
   FakeOrderLink& link = Connect(node);
   const JobId id = Create();
   v1::OrdersFromNode message;
-  message.mutable_report()->mutable_order()->set_job(id);
-  message.mutable_report()->mutable_order()->set_attempt(1);
+  *message.mutable_report()->mutable_order() = MakeOrderId(Read(id), 1);
   message.mutable_report()->add_items()->add_copies()->set_digest("short");
   EXPECT_EQ(hub_->Receive(sessions_["n1"], message), OkStatus());
   EXPECT_TRUE(link.Settled());

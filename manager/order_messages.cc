@@ -61,11 +61,18 @@ Result<ItemOutcome> ReadItem(const JobSpec& spec, const JobItem& item,
 
 }  // namespace
 
+v1::OrderId MakeOrderId(const Job& job, uint32_t attempt) {
+  v1::OrderId id;
+  id.set_job(job.id);
+  id.set_attempt(attempt);
+  id.set_job_uid(job.task_id);
+  return id;
+}
+
 v1::Order MakeOrder(const Job& job, const Target& target, const JobSecrets& secrets, WallTime now) {
   const JobSpec& spec = job.spec;
   v1::Order order;
-  order.mutable_id()->set_job(job.id);
-  order.mutable_id()->set_attempt(target.attempt);
+  *order.mutable_id() = MakeOrderId(job, target.attempt);
   for (size_t i = 0; i < spec.items.size(); ++i) {
     v1::OrderItem& item = *order.add_items();
     if (spec.kind == JobKind::kImage) {

@@ -9,10 +9,13 @@
 
 namespace hearth::v1 {
 class Order;
+class OrderId;
 class OrderReport;
 }  // namespace hearth::v1
 
 namespace hearth::manager {
+
+v1::OrderId MakeOrderId(const Job& job, uint32_t attempt);
 
 // The order of the job for one of its targets.
 v1::Order MakeOrder(const Job& job, const Target& target, const JobSecrets& secrets, WallTime now);

@@ -14,6 +14,8 @@ using nlohmann::json;
 
 constexpr size_t kNodesBudget = 192 << 10;
 constexpr size_t kDocumentBudget = 48 << 10;
+// Of one node's images, so that one that fails with many of them hides no other.
+constexpr size_t kImagesBudget = 8 << 10;
 constexpr size_t kMaxReasonBytes = 1 << 10;
 
 std::string Dump(const json& value) {
@@ -95,19 +97,29 @@ const char* NodePhase(const Target& target) {
   return "";
 }
 
-json NodeJson(const Job& job, const Target& target) {
+json NodeJson(const Job& job, const Target& target, bool& truncated) {
   json images = json::array();
+  size_t left = kImagesBudget;
+  const auto add = [&](json image) {
+    const size_t bytes = Dump(image).size() + 1;
+    if (bytes > left) {
+      truncated = true;
+      left = 0;
+      return;
+    }
+    left -= bytes;
+    images.push_back(std::move(image));
+  };
   std::set<uint32_t> failed;
   for (const ItemFailure& why : target.why) {
     if (why.item >= job.spec.items.size() || !failed.insert(why.item).second) continue;
-    images.push_back({{"image", job.spec.items[why.item].url},
-                      {"status", "False"},
-                      {"reason", why.message.substr(0, kMaxReasonBytes)}});
+    add({{"image", job.spec.items[why.item].url},
+         {"status", "False"},
+         {"reason", why.message.substr(0, kMaxReasonBytes)}});
   }
   const bool settled = target.state == TargetState::kDone || target.state == TargetState::kFailed;
   for (uint32_t i = 0; settled && i < job.spec.items.size(); ++i) {
-    if (failed.contains(i)) continue;
-    images.push_back({{"image", job.spec.items[i].url}, {"status", "True"}});
+    if (!failed.contains(i)) add({{"image", job.spec.items[i].url}, {"status", "True"}});
   }
   json out = {{"nodeName", target.name},          {"phase", NodePhase(target)},
               {"imageStatus", std::move(images)}, {"attempt", target.attempt},
@@ -156,7 +168,7 @@ json StatusJson(const Job& job) {
   size_t left = kNodesBudget;
   bool truncated = false;
   for (const Target* target : targets) {
-    json node = NodeJson(job, *target);
+    json node = NodeJson(job, *target, truncated);
     const size_t bytes = Dump(node).size() + 1;
     if (bytes > left) {
       truncated = true;

@@ -69,6 +69,20 @@ TEST(PullJobJsonTest, FailuresComeFirstAndTheSizeIsBounded) {
   EXPECT_EQ(job.at("spec").at("imagePrePullTemplate").at("concurrency"), 3);
 }
 
+TEST(PullJobJsonTest, ANodeThatFailsWithManyImagesHidesNoOtherOne) {
+  Job job = ManyNodes(10);
+  job.spec.items.resize(256, job.spec.items.front());
+  for (Target& target : job.targets) {
+    target.state = TargetState::kFailed;
+    for (uint32_t item = 0; item < 256; ++item) {
+      target.why.push_back({item, StatusCode::kNotFound, std::string(1'000, 'x')});
+    }
+  }
+  const json status = json::parse(PullJobJson(job)).at("status");
+  EXPECT_EQ(status.at("nodeStatus").size(), 10u);
+  EXPECT_TRUE(status.at("truncated").get<bool>());
+}
+
 TEST(PullJobJsonTest, AVeryLongSpecIsLeftOut) {
   Job job = ManyNodes(1);
   PullJob spec = Whole();

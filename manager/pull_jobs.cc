@@ -93,9 +93,9 @@ Result<std::vector<ItemLogin>> PullJobs::FindLogins(const PullJob& job,
   return logins;
 }
 
-Result<PullJobs::Planned> PullJobs::Plan(const PullJob& job, const KubeDocuments& documents,
-                                         const std::vector<Node>& nodes) const {
-  Planned plan;
+Result<OrderHub::NewJob> PullJobs::Plan(const PullJob& job, const KubeDocuments& documents,
+                                        const std::vector<Node>& nodes) const {
+  OrderHub::NewJob plan;
   plan.job.name = job.name;
   plan.job.document = PullJobDocument(job);
   plan.job.spec = TRY(SpecOf(job, options_.allowed_hosts()));
@@ -112,7 +112,7 @@ Result<std::vector<Job>> PullJobs::Create(const KubeDocuments& documents, bool d
     return InvalidArgument("at most 64 jobs in one request");
   }
   const std::vector<Node> nodes = options_.fleet.List();
-  std::vector<Planned> plans;
+  std::vector<OrderHub::NewJob> plans;
   for (const PullJob& job : documents.jobs) {
     plans.push_back(TRY(Plan(job, documents, nodes).Annotate("job " + job.name)));
     if (options_.orders.FindByName(job.name).ok()) {
@@ -120,13 +120,14 @@ Result<std::vector<Job>> PullJobs::Create(const KubeDocuments& documents, bool d
     }
   }
   std::vector<Job> jobs;
-  for (Planned& plan : plans) {
-    if (dry_run) {
+  if (dry_run) {
+    for (OrderHub::NewJob& plan : plans) {
       plan.job.created = plan.job.updated = options_.clock.WallNow();
       jobs.push_back(std::move(plan.job));
-      continue;
     }
-    const JobId id = TRY(options_.orders.CreateNamed(std::move(plan.job), plan.secrets));
+    return jobs;
+  }
+  for (const JobId id : TRY(options_.orders.CreateNamed(std::move(plans)))) {
     TRY_STATUS(options_.orders.Read(id, [&](const Job& job) { jobs.push_back(job); }));
   }
   return jobs;

@@ -45,12 +45,8 @@ class PullJobs {
   Status Remove(const std::string& name);
 
  private:
-  struct Planned {
-    Job job;
-    JobSecrets secrets;
-  };
-  Result<Planned> Plan(const PullJob& job, const KubeDocuments& documents,
-                       const std::vector<Node>& nodes) const;
+  Result<OrderHub::NewJob> Plan(const PullJob& job, const KubeDocuments& documents,
+                                const std::vector<Node>& nodes) const;
   Result<PullSecret> FindSecret(const std::string& name, const KubeDocuments& documents) const;
   Result<std::vector<ItemLogin>> FindLogins(const PullJob& job,
                                             const KubeDocuments& documents) const;

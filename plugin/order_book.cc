@@ -22,8 +22,6 @@ constexpr int kMaxPlatforms = 16;
 constexpr int kMaxHeaders = 64;
 constexpr std::chrono::milliseconds kCpuSample{100};
 
-std::pair<uint64_t, uint32_t> KeyOf(const v1::OrderId& id) { return {id.job(), id.attempt()}; }
-
 v1::ItemOutcome OutcomeOf(const Status& status) {
   v1::ItemOutcome outcome;
   outcome.set_code(static_cast<uint32_t>(status.code()));
@@ -136,7 +134,7 @@ void OrderBook::Stop() {
     MutexLock lock(mutex_);
     stopped_ = true;
     send_ = nullptr;
-    while (!entries_.empty()) Drop(entries_.begin()->first, dropped);
+    while (!entries_.empty()) Drop(Key(entries_.begin()->first), dropped);
   }
   StopAll(dropped);
   workers_.Join();
@@ -192,10 +190,10 @@ void OrderBook::Begin(const v1::Order& order, Dropped& dropped) {
     if (known->second->finished) TellReport(*known->second);
     return;
   }
-  // An earlier attempt of the job is over.
+  // An earlier attempt of the job is over, and so is another job that had its number.
   std::vector<Key> older;
   for (const auto& [other, entry] : entries_) {
-    if (other.first == key.first) older.push_back(other);
+    if (other.job == key.job) older.push_back(other);
   }
   for (const Key& other : older) Drop(other, dropped);
 
@@ -339,7 +337,7 @@ void OrderBook::Cancel(const v1::OrderId& id) {
 
 void OrderBook::Settled(const v1::OrderId& id) { Cancel(id); }
 
-void OrderBook::Drop(Key key, Dropped& dropped) {
+void OrderBook::Drop(const Key& key, Dropped& dropped) {
   const auto found = entries_.find(key);
   if (found == entries_.end()) return;
   options_.timers.Cancel(found->second->timer);

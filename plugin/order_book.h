@@ -1,18 +1,20 @@
 // OrderBook: the manager's orders that this node works on.
 //
-// An order is known by job and attempt; the same one again changes nothing, or tells its report
-// again. What a node is asked for while the manager is away goes on; the report waits. Everything
-// is in memory: after a restart the manager sends its orders anew, and what is warm by then costs
-// next to nothing. Any thread; no call waits for the work. Neither credentials nor URLs' signatures
-// reach a log.
+// An order is known by its job's UUID and the attempt; the same one again changes nothing, or tells
+// its report again. What a node is asked for while the manager is away goes on; the report waits.
+// Everything is in memory: after a restart the manager sends its orders anew, and what is warm by
+// then costs next to nothing. Any thread; no call waits for the work. Neither credentials nor URLs'
+// signatures reach a log.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <stop_token>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -63,7 +65,13 @@ class OrderBook {
   size_t size() const EXCLUDES(mutex_);
 
  private:
-  using Key = std::pair<uint64_t, uint32_t>;  // job, attempt
+  struct Key {
+    uint64_t job = 0;
+    uint32_t attempt = 0;
+    std::string job_uid;
+    friend auto operator<=>(const Key&, const Key&) = default;
+  };
+  static Key KeyOf(const v1::OrderId& id) { return {id.job(), id.attempt(), id.job_uid()}; }
   struct Entry {
     v1::Order order;
     std::stop_source stop;
@@ -91,7 +99,7 @@ class OrderBook {
   void EndItem(const std::shared_ptr<Entry>& entry, int item, v1::ItemOutcome outcome)
       REQUIRES(mutex_);
   void TellReport(const Entry& entry) REQUIRES(mutex_);
-  void Drop(Key key, Dropped& dropped) REQUIRES(mutex_);
+  void Drop(const Key& key, Dropped& dropped) REQUIRES(mutex_);
   static void StopAll(const Dropped& dropped);
 
   const Options options_;

@@ -184,6 +184,20 @@ TEST_F(OrderBookTest, ANewerAttemptTakesThePlaceOfTheOlder) {
   EXPECT_EQ(WaitForReports(1).front().order().attempt(), 2u);
 }
 
+// As after the manager's store was restored from a backup.
+TEST_F(OrderBookTest, AnotherJobWithTheSameNumberIsAnotherOrder) {
+  Connect();
+  auto order = Order(1);
+  order.mutable_id()->set_job_uid("before");
+  book_->Take(order);
+  (void)WaitForReports(1);
+  order.mutable_id()->set_job_uid("after");
+  book_->Take(order);
+  EXPECT_EQ(WaitForReports(2).back().order().job_uid(), "after");
+  EXPECT_EQ(requests_.size(), 2u);
+  EXPECT_EQ(book_->size(), 1u);
+}
+
 TEST_F(OrderBookTest, StopsByItselfWhenTheJobsTimeIsOver) {
   Connect();
   Hold(true);

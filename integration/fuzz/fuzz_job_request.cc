@@ -27,7 +27,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   job.bio = request->bio;
   const auto kv = kv::MakeMemoryKv();
   JobStore store(*kv);
-  CHECK(store.Create(job).ok());
+  CHECK(store.Create({&job, 1}).ok());
   const Job again = store.Load(1).value();
   CHECK(again.spec.items.size() == job.spec.items.size());
   const std::string shown = JobJson(again, {});
