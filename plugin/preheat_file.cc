@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "plugin/blob_check.h"
+
 namespace hearth::plugin {
 
 Result<PreheatResult> FilePreheater::Run(
@@ -17,7 +19,11 @@ Result<PreheatResult> FilePreheater::Run(
     shown.bytes_total = std::max(now.total_bytes.value_or(0), now.present_bytes);
     progress(shown);
   };
-  const auto got = TRY(options_.files.Get(request, tell, stop));
+  auto got = TRY(options_.files.Get(request, tell, stop));
+  // What was here before may have been changed behind our back; what came just now was hashed.
+  if (got.received_bytes == 0 && TRY(DropIfDamaged(options_.store.blobs(), got.digest, stop))) {
+    got = TRY(options_.files.Get(request, tell, stop));
+  }
   std::optional<WallTime> until;
   if (pin) until = options_.clock.WallNow() + *pin;
   TRY_STATUS(options_.store.blobs().Preheat(got.digest, until));

@@ -87,8 +87,8 @@ class Testbed:
     def node(self, *registries, folder=None, **kw):
         return self.own(Node(folder or self.new_folder("n"), registries=registries, **kw))
 
-    def manager(self, **kw):
-        return self.own(Manager(self.new_folder("manager"), **kw))
+    def manager(self, folder=None, **kw):
+        return self.own(Manager(folder or self.new_folder("manager"), **kw))
 
     def containerd(self, folder=None, version=None, **kw):
         return self.own(Containerd(folder or self.new_folder("c"), version=version or self.containerd_version, **kw))

@@ -19,12 +19,13 @@ def settings_of(manager, name, token):
 
 
 class Cluster:
-    """A manager and its nodes n1, n2, … or `names`, the first `containerds` of them with a containerd of their own."""
+    """A manager and its nodes n1, n2, … or `names`, the first `containerds` of them with a containerd of their own.
+    `folders` says where some of the nodes, or "manager", keep their data: {name: folder}."""
 
-    def __init__(self, bed, *registries, nodes=2, containerds=0, settings=None, names=None):
+    def __init__(self, bed, *registries, nodes=2, containerds=0, settings=None, names=None, folders=None):
         names = names or [f"n{number}" for number in range(1, nodes + 1)]
-        nodes = len(names)
-        self.manager = bed.manager()
+        nodes, folders = len(names), folders or {}
+        self.manager = bed.manager(folder=folders.get("manager"))
         token = self.manager.join_token("--uses", nodes)
         self.token = self.manager.json("tokens", "create", "--name", "ci", "--scope", "job")["token"]
         self.nodes, self.containerds = [], []
@@ -34,7 +35,7 @@ class Cluster:
                 node, containerd = bed.warm_pair(*registries, mirror=True, settings=own)
                 self.containerds.append(containerd)
             else:
-                node = bed.node(*registries, settings=own)
+                node = bed.node(*registries, settings=own, folder=folders.get(name))
             self.nodes.append(node)
         for name in names:
             self.wait_connected(name)
