@@ -64,9 +64,18 @@ void AddPreheat(CLI::App& app, const Shared& common, Run& run) {
                                         "keep at least so long, as 24h or 7d")
       ->type_name("DURATION");
   AddManagerOption(*sub, manager);
+  sub->add_flag("--dry-run", args->dry_run,
+                "with a manager: say what each node lacks and has room for, and fetch nothing");
   sub->callback([common, manager, args, &run] {
     run = [=] {
       const bool cluster = !manager->manager.empty() || std::getenv("HEARTH_MANAGER") != nullptr;
+      if (args->dry_run) {
+        const FleetLook look{.what = "preheat",
+                             .references = args->references,
+                             .depth = args->depth,
+                             .platforms = args->platforms};
+        return Checked(common, [=] { return RunFleetLook(*common, *manager, look); })();
+      }
       if (!cluster) return RunPreheat(*common, *args);
       return Checked(common, [=] { return RunClusterPreheat(*common, *manager, *args); })();
     };
@@ -75,11 +84,29 @@ void AddPreheat(CLI::App& app, const Shared& common, Run& run) {
 
 void AddExplain(CLI::App& app, const Shared& common, Run& run) {
   auto args = std::make_shared<ExplainArgs>();
+  auto manager = std::make_shared<ManagerArgs>();
   CLI::App* sub = Add(app, "explain", "would a pull of this image hit, and if not, why (exit 3)",
                       "hearth explain docker.io/library/nginx:1.27", common);
   sub->add_option("REF", args->reference, "image reference")->required();
-  sub->add_option("--platform", args->platform, "as linux/arm64 (default: this node's)");
-  sub->callback([common, args, &run] { run = [=] { return RunExplain(*common, *args); }; });
+  sub->add_option("--platform", args->platform, "as linux/arm64 (default: the node's)");
+  CLI::Option* node = sub->add_option("--node", args->node, "on this node of a manager");
+  sub->add_option("--cluster", args->cluster, "on each node of this cluster of a manager")
+      ->excludes(node);
+  AddManagerOption(*sub, manager);
+  sub->callback([common, manager, args, &run] {
+    run = [=] {
+      if (args->node.empty() && args->cluster.empty()) return RunExplain(*common, *args);
+      FleetLook look{.what = "explain " + args->reference,
+                     .references = {args->reference},
+                     .depth = "",
+                     .platforms = {},
+                     .node = args->node,
+                     .cluster = args->cluster,
+                     .needs_warm = true};
+      if (!args->platform.empty()) look.platforms = {args->platform};
+      return Checked(common, [=] { return RunFleetLook(*common, *manager, look); })();
+    };
+  });
 }
 
 void AddGet(CLI::App& app, const Shared& common, Run& run) {

@@ -47,12 +47,16 @@ struct PreheatArgs {
   std::string depth;  // "" = the node's default
   std::vector<std::string> platforms;
   std::chrono::seconds pin{0};
+  bool dry_run = false;  // of a manager's nodes
 };
 int RunPreheat(const Common& common, const PreheatArgs& args);
 
 struct ExplainArgs {
   std::string reference;
   std::string platform;  // "" = the node's
+  // Of a manager:
+  std::string node;
+  std::string cluster;
 };
 int RunExplain(const Common& common, const ExplainArgs& args);
 

@@ -27,6 +27,20 @@ int RunNodesList(const Common& common, const ManagerArgs& manager, const std::st
 int RunNodesShow(const Common& common, const ManagerArgs& manager, const std::string& name);
 int RunNodesForget(const Common& common, const ManagerArgs& manager, const std::string& name);
 
+// What nodes lack of images, without fetching anything.
+struct FleetLook {
+  std::string what;  // for messages
+  std::vector<std::string> references;
+  std::string depth;
+  std::vector<std::string> platforms;
+  std::string node = {};     // this one only
+  std::string cluster = {};  // of this cluster only
+  std::string timeout = "60s";
+  bool needs_warm = false;  // kNotThere where a node is not
+};
+// kPartlyDone or kFailed where nodes cannot say.
+int RunFleetLook(const Common& common, const ManagerArgs& manager, const FleetLook& look);
+
 int RunJobsList(const Common& common, const ManagerArgs& manager, const std::string& state);
 int RunJobsShow(const Common& common, const ManagerArgs& manager, const std::string& id);
 // Until it has ended: kDone, kPartlyDone where some nodes failed, kFailed.

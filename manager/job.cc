@@ -58,6 +58,16 @@ Result<JobScope> ParseJobScope(std::string_view name) { return ValueOf(kScopes, 
 Result<JobState> ParseJobState(std::string_view name) { return ValueOf(kStates, name); }
 Result<TargetState> ParseTargetState(std::string_view name) { return ValueOf(kTargetStates, name); }
 
+void Add(const TargetBytes& more, TargetBytes& sum) {
+  sum.done += more.done;
+  sum.total += more.total;
+  sum.fetched += more.fetched;
+  sum.peer += more.peer;
+  sum.origin += more.origin;
+  sum.missing += more.missing;
+  sum.layers_missing += more.layers_missing;
+}
+
 JobCounts CountsOf(const Job& job) {
   JobCounts counts;
   for (const Target& target : job.targets) {
@@ -75,11 +85,7 @@ JobCounts CountsOf(const Job& job) {
         ++counts.failed;
         break;
     }
-    counts.bytes.done += target.bytes.done;
-    counts.bytes.total += target.bytes.total;
-    counts.bytes.fetched += target.bytes.fetched;
-    counts.bytes.peer += target.bytes.peer;
-    counts.bytes.origin += target.bytes.origin;
+    Add(target.bytes, counts.bytes);
   }
   return counts;
 }

@@ -77,6 +77,7 @@ struct JobSpec {
   // Of pull jobs: `timeout` is 0, and each node has this long from its first order on. What is
   // offline when all others have ended may still come for as long.
   std::chrono::milliseconds node_timeout{0};
+  bool dry_run = false;                   // of images: only look what is missing
   bool stop_early = false;                // no new node once too many failed
   bool check_cpu = false;                 // a node whose processors …
   bool check_memory = false;              // … or memory are busy is left alone
@@ -122,8 +123,13 @@ struct TargetBytes {
   uint64_t fetched = 0;  // of the total, what was not there before
   uint64_t peer = 0;
   uint64_t origin = 0;
+  // Of a dry run:
+  uint64_t missing = 0;
+  uint64_t layers_missing = 0;  // a number: not unpacked
   friend bool operator==(const TargetBytes&, const TargetBytes&) = default;
 };
+
+void Add(const TargetBytes& more, TargetBytes& sum);
 
 // A node's share.
 struct Target {

@@ -63,7 +63,34 @@ json ClusterJson(const ClusterInfo& cluster) {
   return {{"id", cluster.id},
           {"created_at", TimeText(cluster.created)},
           {"updated_at", TimeText(cluster.updated)},
-          {"name", cluster.name}};
+          {"name", cluster.name},
+          {"bio", cluster.bio}};
+}
+
+ApiAnswer AnswerWith(const ClusterInfo& cluster) {
+  return {200, ClusterJson(cluster).dump(-1, ' ', false, json::error_handler_t::replace) + "\n"};
+}
+
+Result<uint64_t> ClusterIdOf(const ApiCall& call) {
+  const auto id = ParseDecimal(call.parameters.at("id"));
+  if (!id) return NotFound("there is no such cluster");
+  return *id;
+}
+
+// What is known of a cluster to Dragonfly, and is not here.
+void RefuseClusterSettings(JsonBody& body) {
+  for (const char* name : {"config", "client_config", "scopes", "is_default"}) {
+    if (body.Says(name)) {
+      body.Reject(name, "is not kept here (nodes say in their own settings what they do)");
+    }
+  }
+}
+
+std::string ReadBio(JsonBody& body) {
+  std::string bio;
+  body.Text("bio", bio);
+  if (bio.size() > kMaxBioBytes) body.Reject("bio", "is longer than 1000 bytes");
+  return bio;
 }
 
 }  // namespace
@@ -120,10 +147,50 @@ void JobApi::AddClusters(Router& router) {
   router.Add("GET", "/oapi/v1/clusters/{id}", Scope::kClusterRead,
              [this](const ApiCall& call) -> Result<ApiAnswer> {
                TRY_STATUS(KnownClusters().status());
-               const auto id = ParseDecimal(call.parameters.at("id"));
-               if (!id) return NotFound("there is no such cluster");
-               return ApiAnswer{200, ClusterJson(TRY(options_.clusters.Find(*id))).dump() + "\n"};
+               return AnswerWith(TRY(options_.clusters.Find(TRY(ClusterIdOf(call)))));
              });
+  router.Add("POST", "/oapi/v1/clusters", Scope::kCluster,
+             [this](const ApiCall& call) -> Result<ApiAnswer> {
+               TRY_STATUS(KnownClusters().status());
+               auto body = TRY(JsonBody::Parse(call.request.body));
+               std::string name;
+               body.Text("name", name);
+               const std::string bio = ReadBio(body);
+               RefuseClusterSettings(body);
+               TRY_STATUS(body.Finish());
+               return AnswerWith(TRY(options_.clusters.Create(name, bio)));
+             });
+  router.Add("PATCH", "/oapi/v1/clusters/{id}", Scope::kCluster,
+             [this](const ApiCall& call) -> Result<ApiAnswer> {
+               TRY_STATUS(KnownClusters().status());
+               const ClusterInfo cluster = TRY(options_.clusters.Find(TRY(ClusterIdOf(call))));
+               auto body = TRY(JsonBody::Parse(call.request.body));
+               std::string name = cluster.name;
+               body.Text("name", name);
+               if (name != cluster.name) {
+                 body.Reject("name", "stays: it is in the certificates of its nodes");
+               }
+               const std::string bio = ReadBio(body);
+               RefuseClusterSettings(body);
+               TRY_STATUS(body.Finish());
+               return AnswerWith(TRY(options_.clusters.SetBio(cluster.id, bio)));
+             });
+  router.Add("DELETE", "/oapi/v1/clusters/{id}", Scope::kCluster,
+             [this](const ApiCall& call) -> Result<ApiAnswer> {
+               TRY_STATUS(RemoveCluster(TRY(ClusterIdOf(call))));
+               return ApiAnswer{204, ""};
+             });
+}
+
+Status JobApi::RemoveCluster(uint64_t id) {
+  const ClusterInfo cluster = TRY(options_.clusters.Find(id));
+  size_t nodes = 0;
+  for (const Node& node : options_.fleet.List()) nodes += node.cluster == cluster.name ? 1 : 0;
+  if (nodes > 0) {
+    return FailedPrecondition("cluster " + cluster.name + " has " + std::to_string(nodes) +
+                              " nodes (forget them first)");
+  }
+  return options_.clusters.Remove(id);
 }
 
 Result<std::vector<ClusterInfo>> JobApi::KnownClusters() const {
@@ -184,17 +251,21 @@ Result<ApiAnswer> JobApi::ShowNodes(const ApiCall& call) {
     page.state = TRY(ParseTargetState(text).Annotate("state"));
   }
   ApiAnswer answer;
-  TRY_STATUS(options_.orders.Read(TRY(JobIdOf(call)),
-                                  [&](const Job& job) { answer.body = JobNodesJson(job, page); }));
+  const auto disk_free = [this](const std::string& node_id) -> std::optional<uint64_t> {
+    const auto node = options_.fleet.Find(node_id);
+    if (!node.ok() || node->usage.disk_total_bytes == 0) return std::nullopt;
+    return node->usage.disk_free_bytes;
+  };
+  TRY_STATUS(options_.orders.Read(TRY(JobIdOf(call)), [&](const Job& job) {
+    answer.body = JobNodesJson(job, page, disk_free);
+  }));
   return answer;
 }
 
 Result<ApiAnswer> JobApi::Change(const ApiCall& call) {
   const JobId id = TRY(JobIdOf(call));
   auto body = TRY(JsonBody::Parse(call.request.body));
-  std::string bio;
-  body.Text("bio", bio);
-  if (bio.size() > kMaxBioBytes) body.Reject("bio", "is longer than 1000 bytes");
+  const std::string bio = ReadBio(body);
   if (body.Says("user_id")) body.Reject("user_id", "there are no users here (leave it out)");
   TRY_STATUS(body.Finish());
   TRY_STATUS(options_.orders.SetBio(id, bio));

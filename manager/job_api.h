@@ -39,6 +39,8 @@ class JobApi {
   Result<ApiAnswer> Show(JobId id) const;
   Result<ApiAnswer> ShowNodes(const ApiCall& call);
   Result<ApiAnswer> Change(const ApiCall& call);
+  // kFailedPrecondition: it has nodes.
+  Status RemoveCluster(uint64_t id);
   // Clusters that have nodes get their numbers.
   Result<std::vector<ClusterInfo>> KnownClusters() const;
 

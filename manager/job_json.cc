@@ -64,7 +64,8 @@ json ArgsJson(const JobSpec& spec) {
           {"timeout", std::chrono::nanoseconds(spec.timeout).count()},
           {"retry", spec.retries},
           {"failure_tolerate", spec.failure_tolerate.ToString()},
-          {"pin_seconds", spec.pin.count()}};
+          {"pin_seconds", spec.pin.count()},
+          {"dry_run", spec.dry_run}};
 }
 
 json ClustersJson(const std::vector<ClusterInfo>& clusters, const JobSpec& spec,
@@ -217,7 +218,9 @@ json BytesJson(const TargetBytes& bytes) {
           {"bytes_total", bytes.total},
           {"bytes_fetched", bytes.fetched},
           {"peer_bytes", bytes.peer},
-          {"origin_bytes", bytes.origin}};
+          {"origin_bytes", bytes.origin},
+          {"bytes_missing", bytes.missing},
+          {"layers_missing", bytes.layers_missing}};
 }
 
 json ProgressJson(const Job& job) {
@@ -252,7 +255,7 @@ std::string JobListJson(const std::vector<Job>& jobs, const std::vector<ClusterI
   return Dump(list);
 }
 
-std::string JobNodesJson(const Job& job, const NodePage& page) {
+std::string JobNodesJson(const Job& job, const NodePage& page, const DiskFree& disk_free) {
   json nodes = json::array();
   size_t matching = 0;
   const size_t first = (page.page - 1) * page.per_page;
@@ -268,6 +271,8 @@ std::string JobNodesJson(const Job& job, const NodePage& page) {
     node["state"] = TargetStateName(target.state);
     node["attempt"] = target.attempt;
     node["depth"] = target.depth;
+    const auto free = disk_free ? disk_free(target.node_id) : std::nullopt;
+    node["disk_free_bytes"] = free ? json(*free) : json(nullptr);
     node["failures"] = json::array();
     for (const ItemFailure& failure : target.why) {
       if (budget.cut() || !budget.Add(node["failures"], FailureJson(job.spec, failure, target))) {

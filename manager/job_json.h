@@ -4,6 +4,7 @@
 // a URL are "***".
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,7 +29,9 @@ struct NodePage {
   size_t per_page = 100;
   std::optional<TargetState> state;
 };
+// As the node last said; nullopt: it has not.
+using DiskFree = std::function<std::optional<uint64_t>(const std::string& node_id)>;
 // {"total": …, "nodes": […], "truncated": …}: each node with its copies, as many as fit.
-std::string JobNodesJson(const Job& job, const NodePage& page);
+std::string JobNodesJson(const Job& job, const NodePage& page, const DiskFree& disk_free = nullptr);
 
 }  // namespace hearth::manager

@@ -133,6 +133,10 @@ void Reader::Pace() {
       args.Reject("pin", "must be a duration as \"24h\"");
     }
   }
+  args.Flag("dry_run", out.spec.dry_run);
+  if (out.spec.dry_run && out.spec.kind == JobKind::kFile) {
+    args.Reject("dry_run", "is of images: how large a file is, is known when it is fetched");
+  }
   std::string tolerate;
   args.Scalar("failure_tolerate", tolerate);
   if (tolerate.empty()) return;

@@ -66,6 +66,7 @@ json ToJson(const JobSpec& spec) {
           {"failure_tolerate", spec.failure_tolerate.ToString()},
           {"node_timeout_ms", spec.node_timeout.count()},
           {"stop_early", spec.stop_early},
+          {"dry_run", spec.dry_run},
           {"check_cpu", spec.check_cpu},
           {"check_memory", spec.check_memory},
           {"header_names", spec.header_names}};
@@ -117,6 +118,7 @@ JobSpec SpecFrom(const json& record) {
       Named(FailureTolerance::Parse(record.at("failure_tolerate").get<std::string>()));
   spec.node_timeout = std::chrono::milliseconds(record.at("node_timeout_ms").get<int64_t>());
   Read(record, "stop_early", spec.stop_early);
+  spec.dry_run = record.value("dry_run", false);
   Read(record, "check_cpu", spec.check_cpu);
   Read(record, "check_memory", spec.check_memory);
   Read(record, "header_names", spec.header_names);
@@ -177,7 +179,7 @@ json ToJson(const Target& target) {
           {"depth", target.depth},
           {"bytes",
            {target.bytes.done, target.bytes.total, target.bytes.fetched, target.bytes.peer,
-            target.bytes.origin}}};
+            target.bytes.origin, target.bytes.missing, target.bytes.layers_missing}}};
 }
 
 Target TargetFrom(const json& record) {
@@ -200,6 +202,10 @@ Target TargetFrom(const json& record) {
   target.bytes = {bytes.at(0).get<uint64_t>(), bytes.at(1).get<uint64_t>(),
                   bytes.at(2).get<uint64_t>(), bytes.at(3).get<uint64_t>(),
                   bytes.at(4).get<uint64_t>()};
+  if (bytes.size() > 6) {
+    target.bytes.missing = bytes.at(5).get<uint64_t>();
+    target.bytes.layers_missing = bytes.at(6).get<uint64_t>();
+  }
   return target;
 }
 

@@ -222,7 +222,8 @@ void Jobs::Report(const std::string& node_id, JobId id, uint32_t attempt,
   } else {
     for (size_t i = 0; i < items.size(); ++i) {
       Status status = items[i].status;
-      if (status.ok() && items[i].copies.empty()) status = Internal("the node names no copy");
+      const bool copied = active->job.spec.dry_run || !items[i].copies.empty();
+      if (status.ok() && !copied) status = Internal("the node names no copy");
       if (!status.ok()) {
         why.push_back({static_cast<uint32_t>(i), status.code(), status.message()});
       }
@@ -239,11 +240,7 @@ void Jobs::Report(const std::string& node_id, JobId id, uint32_t attempt,
 Status Jobs::AddCopies(Active& active, Target& target, const std::vector<ItemOutcome>& items) {
   std::set<uint32_t> copies;
   for (const ItemOutcome& item : items) {
-    target.bytes.done += item.bytes.done;
-    target.bytes.total += item.bytes.total;
-    target.bytes.fetched += item.bytes.fetched;
-    target.bytes.peer += item.bytes.peer;
-    target.bytes.origin += item.bytes.origin;
+    ::hearth::manager::Add(item.bytes, target.bytes);
     target.depth = item.depth;
     if (!item.status.ok()) continue;
     for (const JobTask& copy : item.copies) {

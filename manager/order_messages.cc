@@ -54,7 +54,9 @@ Result<ItemOutcome> ReadItem(const JobSpec& spec, const JobItem& item,
                    .total = said.bytes_total(),
                    .fetched = said.bytes_fetched(),
                    .peer = said.peer_bytes(),
-                   .origin = said.origin_bytes()};
+                   .origin = said.origin_bytes(),
+                   .missing = said.bytes_missing(),
+                   .layers_missing = said.layers_missing()};
   outcome.depth = said.depth();
   return outcome;
 }
@@ -76,7 +78,8 @@ v1::Order MakeOrder(const Job& job, const Target& target, const JobSecrets& secr
   for (size_t i = 0; i < spec.items.size(); ++i) {
     v1::OrderItem& item = *order.add_items();
     if (spec.kind == JobKind::kImage) {
-      item.set_image(spec.items[i].reference);
+      spec.dry_run ? item.set_look_at(spec.items[i].reference)
+                   : item.set_image(spec.items[i].reference);
     } else if (i < secrets.urls.size()) {
       item.set_file(secrets.urls[i]);
     }

@@ -44,6 +44,8 @@ v1::ItemOutcome OutcomeOf(const PreheatResult& result, bool is_file) {
   outcome.set_peer_bytes(result.peer_bytes);
   outcome.set_origin_bytes(result.origin_bytes);
   outcome.set_depth(std::string(DepthName(result.depth)));
+  outcome.set_bytes_missing(result.bytes_missing);
+  outcome.set_layers_missing(result.layers_missing);
   return outcome;
 }
 
@@ -56,7 +58,8 @@ std::optional<std::chrono::seconds> PinOf(const v1::Order& order) {
 Result<PreheatRequest> ImageRequest(const v1::Order& order, const v1::OrderItem& item,
                                     Depth default_depth) {
   PreheatRequest request;
-  request.reference = item.image();
+  request.look_only = item.has_look_at();
+  request.reference = request.look_only ? item.look_at() : item.image();
   request.is_default_depth = order.depth().empty();
   request.depth = request.is_default_depth ? default_depth : TRY(ParseDepth(order.depth()));
   for (const std::string& platform : order.platforms()) {

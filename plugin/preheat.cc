@@ -46,6 +46,7 @@ class Preheater::Work {
     image_ = TRY(
         options_.resolver.Resolve(request_.reference, request_.platforms, stop_, request_.login));
     Done("resolved", image_.target.digest.ToString() + " at " + image_.origin.registry);
+    if (request_.look_only) return Look();
     TRY_STATUS(DropDamaged());
     CountDocuments();
     TRY_STATUS(KeepDocuments());
@@ -96,6 +97,37 @@ class Preheater::Work {
     }
     depth_ = Depth::kBlobs;
     return OkStatus();
+  }
+
+  Result<PreheatResult> Look() {
+    CountDocuments();
+    uint64_t missing_bytes = bytes_fetched_;
+    uint64_t unpacked_bytes = 0;  // as MakeRoom() counts them
+    uint32_t layers_missing = 0;
+    for (const auto& manifest : image_.manifests) {
+      const auto& config = manifest.manifest.config;
+      std::optional<ImageLayers> known;  // its chain IDs
+      if (Has(config.digest)) {
+        const auto bytes = TRY(options_.resolver.Read(config.digest, oci::kMaxConfigBytes));
+        known = TRY(JoinLayers(manifest.descriptor.digest, manifest.manifest, bytes));
+      }
+      for (size_t i = 0; i < manifest.manifest.layers.size(); ++i) {
+        const auto& layer = manifest.manifest.layers[i];
+        const uint64_t size = layer.size_bytes;
+        bytes_total_ += size;
+        missing_bytes += size - std::min(size, options_.store.blobs().PresentBytes(layer.digest));
+        if (depth_ == Depth::kBlobs) continue;
+        if (known && options_.store.snapshots().FindLayer(known->layers[i].chain).ok()) continue;
+        ++layers_missing;
+        unpacked_bytes += size;
+      }
+    }
+    TRY_STATUS(options_.collector.CheckRoom(missing_bytes + unpacked_bytes, stop_));
+    return PreheatResult{.digest = image_.target.digest,
+                         .depth = depth_,
+                         .bytes_total = bytes_total_,
+                         .bytes_missing = missing_bytes,
+                         .layers_missing = layers_missing};
   }
 
   struct Layer {

@@ -39,6 +39,7 @@ struct PreheatRequest {
   std::vector<oci::Platform> platforms;     // empty = this machine's
   std::optional<std::chrono::seconds> pin;  // kept at least so long
   ImageLogin login = {};                    // {} = the node's own
+  bool look_only = false;                   // say what is missing; only manifests are fetched
 };
 
 struct LayerProgress {
@@ -73,6 +74,9 @@ struct PreheatResult {
   uint64_t peer_bytes = 0;  // of layers
   uint64_t origin_bytes = 0;
   std::vector<PreheatCopy> copies = {};  // each once, all verified
+  // Of `look_only`, at its depth:
+  uint64_t bytes_missing = 0;   // of blobs
+  uint32_t layers_missing = 0;  // not unpacked
 };
 
 class Preheater {
@@ -92,7 +96,7 @@ class Preheater {
 
   // `progress` is called on the caller's thread, first when the image is resolved, then at each
   // interval. kFailedPrecondition: depth `image` without a containerd; kResourceExhausted: there is
-  // no room and none can be made; other errors as resolver, swarm, builder and registrar.
+  // no room and none can be made (`look_only`: could be made); other errors as resolver, swarm, builder and registrar.
   Result<PreheatResult> Run(const PreheatRequest& request,
                             const std::function<void(const PreheatProgress&)>& progress,
                             std::stop_token stop);

@@ -168,8 +168,16 @@ Result<Collected> Collector::CollectHeld(uint64_t room_bytes, bool dry_run,
 }
 
 Status Collector::MakeRoom(uint64_t size_bytes, std::stop_token stop) {
+  return RoomFor(size_bytes, false, std::move(stop));
+}
+
+Status Collector::CheckRoom(uint64_t size_bytes, std::stop_token stop) {
+  return RoomFor(size_bytes, true, std::move(stop));
+}
+
+Status Collector::RoomFor(uint64_t size_bytes, bool dry_run, std::stop_token stop) {
   MutexLock lock(mutex_);
-  const Collected done = TRY(CollectHeld(size_bytes, false, nullptr, std::move(stop)));
+  const Collected done = TRY(CollectHeld(size_bytes, dry_run, nullptr, std::move(stop)));
   const std::string needed = "no room for " + FormatByteSize(size_bytes) + ": ";
   if (done.after.free_bytes > 0) {
     return ResourceExhausted(

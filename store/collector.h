@@ -100,10 +100,13 @@ class Collector {
   // The same, so that `size_bytes` more fit in. kResourceExhausted, with the figures and the keys
   // to change, when they do not.
   Status MakeRoom(uint64_t size_bytes, std::stop_token stop);
+  // What MakeRoom() would say; nothing goes.
+  Status CheckRoom(uint64_t size_bytes, std::stop_token stop);
   // Whether the file system has less than min_free or min_free_inodes now. Cheap.
   Result<bool> IsShort() const;
 
  private:
+  Status RoomFor(uint64_t size_bytes, bool dry_run, std::stop_token stop) EXCLUDES(mutex_);
   Result<Collected> CollectHeld(uint64_t room_bytes, bool dry_run,
                                 const std::function<void(const Victim&)>& visit,
                                 std::stop_token stop) REQUIRES(mutex_);

@@ -375,6 +375,18 @@ TEST_F(CollectorTest, RoomIsMadeOrRefusedWithTheKeyToChange) {
   EXPECT_THAT(over.message(), HasSubstr("store.quota"));
 }
 
+TEST_F(CollectorTest, RoomThatIsOnlyCheckedTakesNothing) {
+  const Digest blob = Blob("blob", 100);
+  Age();
+  disk_.others = 500;
+  EXPECT_TRUE(collector_.CheckRoom(200, {}).ok());
+  EXPECT_TRUE(Has(blob));
+  EXPECT_EQ(collector_.CheckRoom(201, {}).code(), StatusCode::kResourceExhausted);
+  EXPECT_TRUE(Has(blob));
+  EXPECT_TRUE(collector_.MakeRoom(200, {}).ok());
+  EXPECT_FALSE(Has(blob));
+}
+
 TEST_F(CollectorTest, ShortIsWhatMinFreeSays) {
   EXPECT_FALSE(*collector_.IsShort());
   disk_.others = 701;

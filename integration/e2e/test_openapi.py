@@ -61,6 +61,9 @@ def test_every_answer_is_as_the_contract_says(bed, registry, ref, api):
     call("DELETE", "/oapi/v1/jobs/{id}", id=failed["id"], status=204)
     call("GET", "/oapi/v1/clusters", status=200)
     call("GET", "/oapi/v1/clusters/{id}", id=1, status=200)
+    made = call("POST", "/oapi/v1/clusters", {"name": "edge", "bio": "x"}, status=200)
+    call("PATCH", "/oapi/v1/clusters/{id}", {"bio": "y"}, id=made["id"], status=200)
+    call("DELETE", "/oapi/v1/clusters/{id}", id=made["id"], status=204)
     pull = {"images": [ref], "nodeNames": ["n1", "nowhere"], "failureTolerate": "0.5"}
     document = {
         "apiVersion": "operations.kubeedge.io/v1alpha1",
