@@ -46,12 +46,9 @@ class Look {
 
   // Every node that was asked: `name` `cluster` `state` `bytes_missing` …, as the API has them.
   Result<json> Run(const FleetLook& look) {
-    json args = {{"type", "image"},
-                 {"urls", look.references},
-                 {"depth", look.depth},
-                 {"platforms", look.platforms},
-                 {"timeout", look.timeout},
-                 {"dry_run", true}};
+    json args = {{"type", "image"},         {"urls", look.references},
+                 {"depth", look.depth},     {"platforms", look.platforms},
+                 {"timeout", look.timeout}, {"dry_run", true}};
     if (!look.node.empty()) args["nodes"] = {look.node};
     json body = {{"type", "preheat"}, {"bio", "a look: nothing is fetched"}};
     body["args"] = std::move(args);
@@ -129,9 +126,9 @@ void Print(const json& nodes) {
     const bool failed = node.at("failed").get<bool>();
     const json& free = node.at("disk_free_bytes");
     table.Add({TextOf(node, "name"), TextOf(node, "cluster"),
-               failed                         ? "?"
+               failed                        ? "?"
                : node.at("warm").get<bool>() ? "yes"
-                                              : "no",
+                                             : "no",
                failed ? "?"
                       : FormatByteSize(NumberOf(node, "bytes_missing")) + " of " +
                             FormatByteSize(NumberOf(node, "bytes_total")),

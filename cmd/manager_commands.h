@@ -27,6 +27,13 @@ int RunNodesList(const Common& common, const ManagerArgs& manager, const std::st
 int RunNodesShow(const Common& common, const ManagerArgs& manager, const std::string& name);
 int RunNodesForget(const Common& common, const ManagerArgs& manager, const std::string& name);
 
+struct CordonArgs {
+  std::string verb;  // "cordon", "uncordon", "drain"
+  std::string name;
+  std::string reason;  // "" = by hand
+};
+int RunNodesCordon(const Common& common, const ManagerArgs& manager, const CordonArgs& args);
+
 // What nodes lack of images, without fetching anything.
 struct FleetLook {
   std::string what;  // for messages

@@ -17,6 +17,24 @@ void AddManager(CLI::App& app, const Shared& common, Run& run) {
   sub->callback([=, &run] { run = [=] { return RunManager(*common); }; });
 }
 
+void AddCordon(CLI::App& nodes, const Shared& common, Run& run) {
+  auto manager = std::make_shared<ManagerArgs>();
+  auto args = std::make_shared<CordonArgs>();
+  const auto add = [&](const std::string& verb, const char* what) {
+    CLI::App* sub = Add(nodes, verb, what, "hearth nodes " + verb + " n1", common);
+    AddManagerOption(*sub, manager);
+    sub->add_option("NAME", args->name, "name or ID")->required();
+    if (verb != "uncordon") sub->add_option("--reason", args->reason, "for people");
+    sub->callback([=, &run] {
+      args->verb = verb;
+      run = Checked(common, [=] { return RunNodesCordon(*common, *manager, *args); });
+    });
+  };
+  add("cordon", "leave a node out of the jobs that are made from now on");
+  add("uncordon", "let jobs have a node again");
+  add("drain", "cordon a node, and end its share of the jobs under way");
+}
+
 void AddNodes(CLI::App& app, const Shared& common, Run& run) {
   auto manager = std::make_shared<ManagerArgs>();
   auto name = std::make_shared<std::string>();
@@ -40,6 +58,7 @@ void AddNodes(CLI::App& app, const Shared& common, Run& run) {
   forget->callback([=, &run] {
     run = Checked(common, [=] { return RunNodesForget(*common, *manager, *name); });
   });
+  AddCordon(*nodes, common, run);
 }
 
 void AddJobs(CLI::App& app, const Shared& common, Run& run) {

@@ -22,7 +22,8 @@ std::string Text(const json& entry, const char* key) {
 
 std::string StateOf(const json& node) {
   if (node.value("banned", false)) return "banned";
-  return node.value("connected", false) ? "connected" : "away";
+  const std::string state = node.value("connected", false) ? "connected" : "away";
+  return state + (node.value("cordoned", false) ? ",cordoned" : "");
 }
 
 std::string LabelsOf(const json& node) {
@@ -35,17 +36,26 @@ std::string LabelsOf(const json& node) {
   return out.empty() ? "-" : out;
 }
 
+std::string PathOf(const std::string& name) { return "/api/v1/nodes/" + net::PercentEncode(name); }
+
 std::string Dump(const json& answer) {
   return answer.dump(2, ' ', false, json::error_handler_t::replace);
 }
 
+struct ApiRequest {
+  std::string method = "GET";
+  std::string target;
+  std::string body = {};
+};
+
 // One call; 130 when it was interrupted.
-int Ask(const std::string& what, const ManagerArgs& manager, const std::string& method,
-        const std::string& target, const std::function<void(const json&)>& show) {
+int Ask(const std::string& what, const ManagerArgs& manager, const ApiRequest& request,
+        const std::function<void(const json&)>& show) {
   const Interrupt interrupt;
   const auto client = ApiClient::FromEnvironment(manager);
   if (!client.ok()) return Fail(what, client.status());
-  const auto body = (*client)->Call(method, target, "", interrupt.token());
+  const auto body =
+      (*client)->Call(request.method, request.target, request.body, interrupt.token());
   if (interrupt.happened()) return kInterrupted;
   if (!body.ok()) return Fail(what, body.status());
   show(body->empty() ? json::object() : json::parse(*body));
@@ -56,7 +66,7 @@ int Ask(const std::string& what, const ManagerArgs& manager, const std::string& 
 
 int RunNodesList(const Common& common, const ManagerArgs& manager, const std::string& cluster) {
   const std::string query = cluster.empty() ? "" : "?cluster=" + net::PercentEncode(cluster);
-  return Ask("nodes ls", manager, "GET", "/api/v1/nodes" + query, [&](const json& answer) {
+  return Ask("nodes ls", manager, {.target = "/api/v1/nodes" + query}, [&](const json& answer) {
     if (common.json) {
       std::cout << Dump(answer) << "\n";
       return;
@@ -74,32 +84,48 @@ int RunNodesList(const Common& common, const ManagerArgs& manager, const std::st
 }
 
 int RunNodesShow(const Common& common, const ManagerArgs& manager, const std::string& name) {
-  return Ask("nodes show " + name, manager, "GET", "/api/v1/nodes/" + net::PercentEncode(name),
-             [&](const json& answer) {
-               if (common.json) {
-                 std::cout << Dump(answer) << "\n";
-                 return;
-               }
-               if (common.quiet) return;
-               Table table({"FIELD", "VALUE"});
-               for (const auto& [key, value] : answer.items()) {
-                 const bool bytes = key.ends_with("_bytes") && value.is_number_unsigned();
-                 table.Add({key, bytes               ? FormatByteSize(value.get<uint64_t>())
-                                 : value.is_string() ? value.get<std::string>()
-                                 : key == "labels"   ? LabelsOf(answer)
-                                                     : value.dump()});
-               }
-               std::cout << table.ToString();
-             });
+  return Ask("nodes show " + name, manager, {.target = PathOf(name)}, [&](const json& answer) {
+    if (common.json) {
+      std::cout << Dump(answer) << "\n";
+      return;
+    }
+    if (common.quiet) return;
+    Table table({"FIELD", "VALUE"});
+    for (const auto& [key, value] : answer.items()) {
+      const bool bytes = key.ends_with("_bytes") && value.is_number_unsigned();
+      table.Add({key, bytes               ? FormatByteSize(value.get<uint64_t>())
+                      : value.is_string() ? value.get<std::string>()
+                      : key == "labels"   ? LabelsOf(answer)
+                                          : value.dump()});
+    }
+    std::cout << table.ToString();
+  });
 }
 
 int RunNodesForget(const Common& common, const ManagerArgs& manager, const std::string& name) {
-  return Ask("nodes forget " + name, manager, "DELETE", "/api/v1/nodes/" + net::PercentEncode(name),
+  return Ask("nodes forget " + name, manager, {.method = "DELETE", .target = PathOf(name)},
              [&](const json&) {
                if (common.json) {
                  std::cout << Dump({{"forgotten", name}}) << "\n";
                } else if (!common.quiet) {
                  std::cout << "forgot " << name << "\n";
+               }
+             });
+}
+
+int RunNodesCordon(const Common& common, const ManagerArgs& manager, const CordonArgs& args) {
+  json body = {{"drain", args.verb == "drain"}};
+  if (!args.reason.empty()) body["reason"] = args.reason;
+  const bool on = args.verb != "uncordon";
+  return Ask("nodes " + args.verb + " " + args.name, manager,
+             {.method = on ? "PUT" : "DELETE",
+              .target = PathOf(args.name) + "/cordon",
+              .body = on ? Dump(body) : ""},
+             [&](const json&) {
+               if (common.json) {
+                 std::cout << Dump({{"name", args.name}, {"cordoned", on}}) << "\n";
+               } else if (!common.quiet) {
+                 std::cout << args.name << " is " << (on ? "cordoned" : "not cordoned") << "\n";
                }
              });
 }

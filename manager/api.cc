@@ -57,6 +57,8 @@ json Show(const Node& node, size_t blobs) {
           {"connected", node.connected},
           {"banned", node.banned},
           {"ban_reason", node.ban_reason},
+          {"cordoned", node.cordoned},
+          {"cordon_reason", node.cordon_reason},
           {"version", node.profile.program_version},
           {"labels", node.profile.labels},
           {"data_address", node.profile.data_address},
@@ -90,6 +92,7 @@ std::optional<seconds> ReadLife(JsonBody& body) {
 void Api::AddTo(Router& router) {
   AddHealth(router);
   AddNodes(router);
+  AddCordon(router);
   AddTokens(router);
   AddJoinTokens(router);
 }
@@ -158,6 +161,28 @@ void Api::AddNodes(Router& router) {
              [this](const ApiCall& call) -> Result<ApiAnswer> {
                const Node node = TRY(options_.fleet.FindByName(call.parameters.at("name")));
                TRY_STATUS(options_.hub.SetBan(node.id, false, ""));
+               return NoContent();
+             });
+}
+
+void Api::AddCordon(Router& router) {
+  router.Add("PUT", "/api/v1/nodes/{name}/cordon", Scope::kNode,
+             [this](const ApiCall& call) -> Result<ApiAnswer> {
+               auto body = TRY(JsonBody::Parse(call.request.body));
+               std::string reason = "by hand";
+               bool drain = false;
+               body.Text("reason", reason);
+               body.Flag("drain", drain);
+               TRY_STATUS(body.Finish());
+               const Node node = TRY(options_.fleet.FindByName(call.parameters.at("name")));
+               TRY_STATUS(options_.fleet.SetCordon(node.id, true, reason));
+               if (drain) options_.orders.Drain(node.id, Aborted("the node is drained: " + reason));
+               return NoContent();
+             });
+  router.Add("DELETE", "/api/v1/nodes/{name}/cordon", Scope::kNode,
+             [this](const ApiCall& call) -> Result<ApiAnswer> {
+               const Node node = TRY(options_.fleet.FindByName(call.parameters.at("name")));
+               TRY_STATUS(options_.fleet.SetCordon(node.id, false, ""));
                return NoContent();
              });
 }

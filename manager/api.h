@@ -38,6 +38,7 @@ class Api {
  private:
   void AddHealth(Router& router);
   void AddNodes(Router& router);
+  void AddCordon(Router& router);
   void AddTokens(Router& router);
   void AddJoinTokens(Router& router);
   Result<ApiAnswer> CreateToken(const ApiCall& call);

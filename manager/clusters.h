@@ -36,9 +36,9 @@ class Clusters {
   // kAlreadyExists; kInvalidArgument: the name; kResourceExhausted: kMaxClusters.
   Result<ClusterInfo> Create(const std::string& name, const std::string& bio) EXCLUDES(mutex_);
   Result<ClusterInfo> SetBio(uint64_t id, const std::string& bio) EXCLUDES(mutex_);  // kNotFound
-  Status Remove(uint64_t id) EXCLUDES(mutex_);                                      // kNotFound
-  Result<ClusterInfo> Find(uint64_t id) const EXCLUDES(mutex_);  // kNotFound
-  std::vector<ClusterInfo> List() const EXCLUDES(mutex_);        // by ID
+  Status Remove(uint64_t id) EXCLUDES(mutex_);                                       // kNotFound
+  Result<ClusterInfo> Find(uint64_t id) const EXCLUDES(mutex_);                      // kNotFound
+  std::vector<ClusterInfo> List() const EXCLUDES(mutex_);                            // by ID
 
  private:
   Result<ClusterInfo> Make(const std::string& name, const std::string& bio) REQUIRES(mutex_);

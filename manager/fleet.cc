@@ -37,7 +37,9 @@ json ToJson(const Node& node) {
           {"joined", ToUnixNanos(node.joined)},
           {"last_seen", ToUnixNanos(node.last_seen)},
           {"banned", node.banned},
-          {"ban_reason", node.ban_reason}};
+          {"ban_reason", node.ban_reason},
+          {"cordoned", node.cordoned},
+          {"cordon_reason", node.cordon_reason}};
 }
 
 Node NodeFrom(std::string id, const json& record) {
@@ -54,6 +56,8 @@ Node NodeFrom(std::string id, const json& record) {
   node.last_seen = FromUnixNanos(record.at("last_seen").get<int64_t>());
   node.banned = record.at("banned").get<bool>();
   node.ban_reason = record.at("ban_reason").get<std::string>();
+  node.cordoned = record.value("cordoned", false);
+  node.cordon_reason = record.value("cordon_reason", "");
   return node;
 }
 
@@ -276,6 +280,18 @@ Status Fleet::SetBan(std::string_view id, bool banned, const std::string& reason
   Node node = found->second;
   node.banned = banned;
   node.ban_reason = banned ? reason.substr(0, kMaxReasonBytes) : "";
+  TRY_STATUS(Save(node, kv::Sync::kYes));
+  found->second = std::move(node);
+  return OkStatus();
+}
+
+Status Fleet::SetCordon(std::string_view id, bool cordoned, const std::string& reason) {
+  MutexLock lock(mutex_);
+  const auto found = nodes_.find(id);
+  if (found == nodes_.end()) return NoNode(id);
+  Node node = found->second;
+  node.cordoned = cordoned;
+  node.cordon_reason = cordoned ? reason.substr(0, kMaxReasonBytes) : "";
   TRY_STATUS(Save(node, kv::Sync::kYes));
   found->second = std::move(node);
   return OkStatus();

@@ -52,6 +52,8 @@ struct Node {
   WallTime last_seen{};
   bool banned = false;
   std::string ban_reason;
+  bool cordoned = false;  // jobs made now leave it out
+  std::string cordon_reason;
   // Not kept over a restart:
   bool connected = false;
   NodeUsage usage;
@@ -89,6 +91,8 @@ class Fleet {
   Status Forget(std::string_view id) EXCLUDES(mutex_);
   // kNotFound.
   Status SetBan(std::string_view id, bool banned, const std::string& reason) EXCLUDES(mutex_);
+  // kNotFound.
+  Status SetCordon(std::string_view id, bool cordoned, const std::string& reason) EXCLUDES(mutex_);
   // Of a cluster, IDs in order.
   std::vector<std::string> Banned(std::string_view cluster) const EXCLUDES(mutex_);
 

@@ -65,6 +65,7 @@ json ArgsJson(const JobSpec& spec) {
           {"retry", spec.retries},
           {"failure_tolerate", spec.failure_tolerate.ToString()},
           {"pin_seconds", spec.pin.count()},
+          {"priority", spec.priority},
           {"dry_run", spec.dry_run}};
 }
 

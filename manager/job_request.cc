@@ -133,6 +133,7 @@ void Reader::Pace() {
       args.Reject("pin", "must be a duration as \"24h\"");
     }
   }
+  Number("priority", JobRequest::kMaxPriority, out.spec.priority);
   args.Flag("dry_run", out.spec.dry_run);
   if (out.spec.dry_run && out.spec.kind == JobKind::kFile) {
     args.Reject("dry_run", "is of images: how large a file is, is known when it is fetched");

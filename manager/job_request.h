@@ -22,6 +22,7 @@ struct JobRequest {
   static constexpr size_t kMaxHeaders = 64;
   static constexpr size_t kMaxListed = 20'000;  // nodes and addresses
   static constexpr uint32_t kMaxRetries = 100;
+  static constexpr uint32_t kMaxPriority = 10;
   static constexpr std::chrono::hours kMaxTimeout{24 * 7};
 
   std::string bio;

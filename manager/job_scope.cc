@@ -59,6 +59,7 @@ Result<NodeList> Candidates(const JobSpec& spec, const std::vector<Node>& nodes)
   std::set<std::string> names;
   std::set<std::string> hosts;
   size_t banned = 0;
+  size_t cordoned = 0;
   for (const Node& node : nodes) {
     const auto among = [](const std::vector<std::string>& list, const std::string& value) {
       return list.empty() || std::ranges::find(list, value) != list.end();
@@ -70,8 +71,15 @@ Result<NodeList> Candidates(const JobSpec& spec, const std::vector<Node>& nodes)
         !HasLabels(node, spec.node_labels)) {
       continue;
     }
+    // Whoever names it wants it: left out silently, it would count as warm.
+    if (node.cordoned && !spec.nodes.empty()) {
+      return FailedPrecondition("nodes: " + node.profile.name +
+                                " is cordoned: " + node.cordon_reason);
+    }
     if (node.banned) {
       ++banned;
+    } else if (node.cordoned) {
+      ++cordoned;
     } else {
       chosen.push_back(&node);
     }
@@ -79,6 +87,9 @@ Result<NodeList> Candidates(const JobSpec& spec, const std::vector<Node>& nodes)
   TRY_STATUS(CheckAllFound(spec.nodes, names, "nodes"));
   TRY_STATUS(CheckAllFound(spec.ips, hosts, "ips"));
   if (!chosen.empty()) return chosen;
+  if (cordoned > 0) {
+    return FailedPrecondition("every node that the job is for is cordoned (hearth nodes uncordon)");
+  }
   if (banned > 0) return FailedPrecondition("every node that the job is for is banned");
   if (!spec.node_labels.empty()) {
     return FailedPrecondition("node_labels: no node has these labels");

@@ -8,7 +8,7 @@ namespace {
 
 using testing::HasSubstr;
 
-// "name cluster [label=value]… [away] [banned]"
+// "name cluster [label=value]… [away] [banned] [cordoned]"
 std::vector<Node> Fleet(const std::vector<std::string>& lines) {
   std::vector<Node> nodes;
   for (const std::string& line : lines) {
@@ -29,6 +29,9 @@ std::vector<Node> Fleet(const std::vector<std::string>& lines) {
         node.connected = false;
       } else if (word == "banned") {
         node.banned = true;
+      } else if (word == "cordoned") {
+        node.cordoned = true;
+        node.cordon_reason = "maintenance";
       } else {
         node.profile.labels[word.substr(0, equals)] = word.substr(equals + 1);
       }
@@ -50,6 +53,14 @@ TEST(JobScopeTest, AllPeersAreAllThatJoinedButTheBanned) {
   JobSpec spec;
   spec.clusters = {"y"};
   EXPECT_EQ(Chosen(spec, {"a x", "b x away", "c y", "d y banned"}), "c");
+}
+
+TEST(JobScopeTest, ACordonedNodeIsLeftOutAndSaidToBeSoWhereItIsNamed) {
+  EXPECT_EQ(Chosen({}, {"a x", "b x cordoned"}), "a");
+  EXPECT_THAT(Chosen({}, {"b x cordoned"}), HasSubstr("cordoned"));
+  JobSpec spec;
+  spec.nodes = {"a", "b"};
+  EXPECT_THAT(Chosen(spec, {"a x", "b x cordoned"}), HasSubstr("b is cordoned: maintenance"));
 }
 
 TEST(JobScopeTest, SeedPeersAreThoseLabelledElseOneThatStandsIn) {

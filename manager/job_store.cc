@@ -66,6 +66,7 @@ json ToJson(const JobSpec& spec) {
           {"failure_tolerate", spec.failure_tolerate.ToString()},
           {"node_timeout_ms", spec.node_timeout.count()},
           {"stop_early", spec.stop_early},
+          {"priority", spec.priority},
           {"dry_run", spec.dry_run},
           {"check_cpu", spec.check_cpu},
           {"check_memory", spec.check_memory},
@@ -118,6 +119,7 @@ JobSpec SpecFrom(const json& record) {
       Named(FailureTolerance::Parse(record.at("failure_tolerate").get<std::string>()));
   spec.node_timeout = std::chrono::milliseconds(record.at("node_timeout_ms").get<int64_t>());
   Read(record, "stop_early", spec.stop_early);
+  spec.priority = record.value("priority", 0u);
   spec.dry_run = record.value("dry_run", false);
   Read(record, "check_cpu", spec.check_cpu);
   Read(record, "check_memory", spec.check_memory);

@@ -1,6 +1,7 @@
 #include "manager/jobs.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace hearth::manager {
 
@@ -71,6 +72,7 @@ Status Jobs::Add(Job job) {
     ++active.open;
     if (IsOnline(target.node_id)) active.ready.insert(i);
   }
+  turns_.insert(TurnOf(active.job));
   const WallTime now = active.job.updated;
   StopEarly(active, now);
   Dispatch(active);
@@ -103,6 +105,7 @@ void Jobs::Remove(JobId id) {
       LeaveRunning(*active, i);
     }
   }
+  turns_.erase(TurnOf(active->job));
   active_.erase(id);
   DispatchAll();
 }
@@ -155,8 +158,12 @@ std::vector<std::pair<JobId, uint32_t>> Jobs::Wanted(const std::string& node_id)
   return wanted;
 }
 
+std::pair<uint32_t, JobId> Jobs::TurnOf(const Job& job) {
+  return {std::numeric_limits<uint32_t>::max() - job.spec.priority, job.id};
+}
+
 void Jobs::DispatchAll() {
-  for (auto& [id, active] : active_) Dispatch(active);
+  for (const auto& [rank, id] : turns_) Dispatch(active_.at(id));
 }
 
 void Jobs::Dispatch(Active& active) {
@@ -345,6 +352,10 @@ void Jobs::FailAll(Active& active, const Status& why, WallTime now) {
 
 void Jobs::Lost(const std::string& node_id, const Status& why, WallTime now) {
   Offline(node_id);
+  Drain(node_id, why, now);
+}
+
+void Jobs::Drain(const std::string& node_id, const Status& why, WallTime now) {
   for (auto& [id, active] : active_) {
     const auto place = active.by_node.find(node_id);
     if (place == active.by_node.end()) continue;
@@ -355,6 +366,7 @@ void Jobs::Lost(const std::string& node_id, const Status& why, WallTime now) {
     StopEarly(active, now);
     EndIfSettled(active, now);
   }
+  DispatchAll();
 }
 
 Status Jobs::Abort(JobId id, const Status& why, WallTime now) {

@@ -4,9 +4,10 @@
 // that are under way; its owner writes down what the actions say and removes those that ended.
 //
 // A job's target waits until its node is there and one of the job's slots is free, then runs until
-// the node reports. A node that goes away keeps its order and gives up its slot. SUCCESS means that
-// every target reported each of its copies as verified, but for what failure_tolerate allows.
-// A pull job's time runs per node, and it starts no new node once too many have failed.
+// the node reports. A higher priority goes first, then who came first. A node that goes away keeps
+// its order and gives up its slot. SUCCESS means that every target reported each of its copies as
+// verified, but for what failure_tolerate allows. A pull job's time runs per node, and it starts no
+// new node once too many have failed.
 #pragma once
 
 #include <cstdint>
@@ -63,7 +64,9 @@ class Jobs {
 
   void Online(const std::string& node_id);
   void Offline(const std::string& node_id);
-  // Left for good, or is not trusted any more: its share of every job fails with `why`.
+  // Its share of every job fails with `why`.
+  void Drain(const std::string& node_id, const Status& why, WallTime now);
+  // Left for good, or is not trusted any more: Offline() and Drain().
   void Lost(const std::string& node_id, const Status& why, WallTime now);
   // Targets of the node that are not settled yet: (job, attempt).
   std::vector<std::pair<JobId, uint32_t>> Wanted(const std::string& node_id) const;
@@ -105,6 +108,7 @@ class Jobs {
   bool IsOnline(const std::string& node_id) const;
   void Dispatch(Active& active);
   void DispatchAll();
+  static std::pair<uint32_t, JobId> TurnOf(const Job& job);
   // Out of what it was, for good or until `retry_at`.
   void LeaveRunning(Active& active, size_t index);
   void Fail(Active& active, size_t index, std::vector<ItemFailure> why, WallTime now);
@@ -121,6 +125,7 @@ class Jobs {
   void Emit(JobAction::Kind kind, const Active& active, size_t index);
 
   std::map<JobId, Active> active_;
+  std::set<std::pair<uint32_t, JobId>> turns_;  // by falling priority, then age
   std::unordered_map<std::string, NodeState> nodes_;
   std::vector<JobAction> actions_;
 };

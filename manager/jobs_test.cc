@@ -110,6 +110,34 @@ TEST_F(JobsTest, SucceedsWhenEveryNodeHasReportedEveryCopy) {
   EXPECT_EQ(jobs_.Find(id)->tasks.size(), 1u);  // the same URL on both
 }
 
+TEST_F(JobsTest, AHigherPriorityIsSentFirstWhereANodeHasNoPlaceForAll) {
+  const JobSpec low;
+  JobSpec high;
+  high.priority = 7;
+  for (size_t i = 0; i < Jobs::kMaxOrdersPerNode; ++i) (void)Add("a");
+  jobs_.Online("a");
+  (void)jobs_.Take();
+  const JobId later = Add("a", low);
+  const JobId first = Add("a", high);
+  EXPECT_EQ(Said(), Words{});
+  Report("a", 1, Warm());
+  EXPECT_EQ(Picture(first), "r");
+  EXPECT_EQ(Picture(later), ".");
+  Report("a", 2, Warm());
+  EXPECT_EQ(Picture(later), "r");
+}
+
+TEST_F(JobsTest, ADrainedNodeEndsItsShareAndGivesItsSlotToTheNext) {
+  jobs_.Online("a");
+  jobs_.Online("b");
+  const JobId id = Add("ab", Concurrency(1));
+  (void)Said();
+  jobs_.Drain("a", Aborted("drained"), kNow);
+  EXPECT_EQ(Picture(id), "Fr");
+  EXPECT_EQ(Said(), (Words{"cancel a", "save a", "send b"}));
+  EXPECT_EQ(jobs_.Find(id)->targets[0].why.front().message, "drained");
+}
+
 TEST_F(JobsTest, IsNoSuccessForBeingSent) {
   jobs_.Online("a");
   const JobId id = Add("a");

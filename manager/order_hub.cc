@@ -170,6 +170,12 @@ void OrderHub::Lost(const std::string& node_id, const Status& why) {
   (void)Apply();
 }
 
+void OrderHub::Drain(const std::string& node_id, const Status& why) {
+  MutexLock lock(mutex_);
+  jobs_.Drain(node_id, why, options_.clock.WallNow());
+  (void)Apply();
+}
+
 void OrderHub::CloseAll(const Status& why) {
   MutexLock lock(mutex_);
   while (!sessions_.empty()) End(sessions_.begin()->first, why);

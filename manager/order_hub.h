@@ -69,6 +69,8 @@ class OrderHub {
   void Closed(SessionId session) EXCLUDES(mutex_);
   // The node was forgotten or banned.
   void Lost(const std::string& node_id, const Status& why) EXCLUDES(mutex_);
+  // Its share of every job under way ends with `why`; the node stays connected.
+  void Drain(const std::string& node_id, const Status& why) EXCLUDES(mutex_);
   // At least once a second.
   void Tick() EXCLUDES(mutex_);
   void CloseAll(const Status& why) EXCLUDES(mutex_);

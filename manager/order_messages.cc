@@ -99,6 +99,7 @@ v1::Order MakeOrder(const Job& job, const Target& target, const JobSecrets& secr
   order.set_expires_in_milliseconds(static_cast<uint64_t>(std::max(left, milliseconds(1)).count()));
   order.set_pin_seconds(static_cast<uint64_t>(spec.pin.count()));
   order.set_parallel_items(spec.parallel_items);
+  order.set_priority(spec.priority);
   order.set_check_cpu(spec.check_cpu);
   order.set_check_memory(spec.check_memory);
   order.set_tag(spec.tag);

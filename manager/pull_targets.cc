@@ -22,12 +22,16 @@ Result<std::vector<Target>> ChoosePullTargets(const PullJob& job, const std::vec
   const size_t items = job.images.size();
   const auto add = [&](const Node& node) {
     targets.push_back(TargetFor(node));
-    if (!node.banned) return;
-    Fail(targets.back(), items, PermissionDenied("the node is banned: " + node.ban_reason));
+    if (node.banned) {
+      Fail(targets.back(), items, PermissionDenied("the node is banned: " + node.ban_reason));
+    } else if (node.cordoned) {
+      Fail(targets.back(), items,
+           FailedPrecondition("the node is cordoned: " + node.cordon_reason));
+    }
   };
   if (job.node_selector) {
     for (const Node& node : nodes) {
-      if (job.node_selector->Matches(node.profile.labels)) add(node);
+      if (!node.cordoned && job.node_selector->Matches(node.profile.labels)) add(node);
     }
     if (!targets.empty()) return targets;
     return FailedPrecondition("labelSelector: no node has these labels (hearth nodes ls)");

@@ -1,6 +1,7 @@
 #include "plugin/order_book.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "base/ascii.h"
 #include "base/base64.h"
@@ -241,9 +242,24 @@ void OrderBook::StartItems(const std::shared_ptr<Entry>& entry) {
   while (entry->next_item < items && entry->running < limit) {
     const int item = entry->next_item++;
     ++entry->running;
-    const Status queued = workers_.Submit([this, entry, item] { RunItem(entry, item); });
-    if (!queued.ok()) EndItem(entry, item, OutcomeOf(queued));
+    const Status queued = workers_.Submit([this] { RunNext(); });
+    if (queued.ok()) {
+      const uint32_t rank = std::numeric_limits<uint32_t>::max() - entry->order.priority();
+      waiting_[{rank, next_waiting_++}] = {entry, item};
+    } else {
+      EndItem(entry, item, OutcomeOf(queued));
+    }
   }
+}
+
+void OrderBook::RunNext() {
+  std::pair<std::shared_ptr<Entry>, int> next;
+  {
+    MutexLock lock(mutex_);
+    next = std::move(waiting_.begin()->second);  // one for each call
+    waiting_.erase(waiting_.begin());
+  }
+  RunItem(next.first, next.second);
 }
 
 void OrderBook::RunItem(const std::shared_ptr<Entry>& entry, int item) {

@@ -93,6 +93,7 @@ class OrderBook {
   void Begin(const v1::Order& order, Dropped& dropped) REQUIRES(mutex_);
   void DropUnwanted(const v1::OrdersWelcome& welcome, Dropped& dropped) REQUIRES(mutex_);
   void StartItems(const std::shared_ptr<Entry>& entry) REQUIRES(mutex_);
+  void RunNext() EXCLUDES(mutex_);
   void RunItem(const std::shared_ptr<Entry>& entry, int item) EXCLUDES(mutex_);
   Result<PreheatResult> Work(Entry& entry, int item);
   void TellProgress(Entry& entry, int item, const PreheatProgress& progress) EXCLUDES(mutex_);
@@ -107,6 +108,10 @@ class OrderBook {
   bool stopped_ GUARDED_BY(mutex_) = false;
   Send send_ GUARDED_BY(mutex_);
   std::map<Key, std::shared_ptr<Entry>> entries_ GUARDED_BY(mutex_);
+  // Items that wait for a worker, by falling priority, then age.
+  std::map<std::pair<uint32_t, uint64_t>, std::pair<std::shared_ptr<Entry>, int>> waiting_
+      GUARDED_BY(mutex_);
+  uint64_t next_waiting_ GUARDED_BY(mutex_) = 0;
   ThreadPool workers_;
 };
 

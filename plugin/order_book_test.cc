@@ -16,7 +16,8 @@ class OrderBookTest : public ::testing::Test {
  protected:
   static constexpr std::chrono::seconds kPatience{20};
 
-  void SetUp() override {
+  void SetUp() override { MakeBook(2); }
+  void MakeBook(size_t parallel) {
     book_ = std::make_unique<OrderBook>(OrderBook::Options{
         .preheat_image = [this](const PreheatRequest& request, const auto& progress,
                                 std::stop_token stop) { return Work(request, progress, stop); },
@@ -27,7 +28,7 @@ class OrderBookTest : public ::testing::Test {
               return Result<PreheatResult>(ResultOf(Depth::kBlobs));
             },
         .timers = timers_,
-        .parallel = 2});
+        .parallel = parallel});
   }
   void TearDown() override {
     book_->Stop();
@@ -182,6 +183,28 @@ TEST_F(OrderBookTest, ANewerAttemptTakesThePlaceOfTheOlder) {
   WaitForWork(2);
   Hold(false);
   EXPECT_EQ(WaitForReports(1).front().order().attempt(), 2u);
+}
+
+TEST_F(OrderBookTest, WhatWaitsGoesByPriorityThenByAge) {
+  MakeBook(1);
+  Connect();
+  Hold(true);
+  book_->Take(Order(1));
+  WaitForWork(1);
+  const auto take = [&](uint64_t job, uint32_t priority, const char* image) {
+    auto order = Order(job);
+    order.set_priority(priority);
+    order.mutable_items(0)->set_image(image);
+    book_->Take(order);
+  };
+  take(2, 0, "late");
+  take(3, 5, "first");
+  take(4, 5, "second");
+  Hold(false);
+  (void)WaitForReports(4);
+  std::vector<std::string> images;
+  for (const PreheatRequest& request : requests_) images.push_back(request.reference);
+  EXPECT_EQ(images, (std::vector<std::string>{"r/i:v", "first", "second", "late"}));
 }
 
 // As after the manager's store was restored from a backup.

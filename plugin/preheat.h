@@ -96,7 +96,8 @@ class Preheater {
 
   // `progress` is called on the caller's thread, first when the image is resolved, then at each
   // interval. kFailedPrecondition: depth `image` without a containerd; kResourceExhausted: there is
-  // no room and none can be made (`look_only`: could be made); other errors as resolver, swarm, builder and registrar.
+  // no room and none can be made (`look_only`: could be made); other errors as resolver, swarm,
+  // builder and registrar.
   Result<PreheatResult> Run(const PreheatRequest& request,
                             const std::function<void(const PreheatProgress&)>& progress,
                             std::stop_token stop);

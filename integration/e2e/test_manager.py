@@ -49,6 +49,8 @@ ROUTES = {
     ("GET", "/api/v1/nodes"): {"node", "node:read", "admin", "admin:read"},
     ("GET", "/api/v1/nodes/{name}"): {"node", "node:read", "admin", "admin:read"},
     ("DELETE", "/api/v1/nodes/{name}"): {"node", "admin"},
+    ("PUT", "/api/v1/nodes/{name}/cordon"): {"node", "admin"},
+    ("DELETE", "/api/v1/nodes/{name}/cordon"): {"node", "admin"},
     ("PUT", "/api/v1/nodes/{name}/ban"): {"node", "admin"},
     ("DELETE", "/api/v1/nodes/{name}/ban"): {"node", "admin"},
     ("GET", "/api/v1/tokens"): {"admin", "admin:read"},

@@ -82,6 +82,8 @@ def test_every_answer_is_as_the_contract_says(bed, registry, ref, api):
     call("DELETE", "/api/v1/secrets/{namespace}/{name}", namespace="a", name="b", status=204)
     call("GET", "/api/v1/nodes", status=200)
     call("GET", "/api/v1/nodes/{name}", name="n1", status=200)
+    call("PUT", "/api/v1/nodes/{name}/cordon", {"reason": "x", "drain": True}, name="n1", status=204)
+    call("DELETE", "/api/v1/nodes/{name}/cordon", name="n1", status=204)
     call("PUT", "/api/v1/nodes/{name}/ban", {"reason": "x"}, name="n1", status=204)
     call("DELETE", "/api/v1/nodes/{name}/ban", name="n1", status=204)
     call("DELETE", "/api/v1/nodes/{name}", name="n1", status=204)
