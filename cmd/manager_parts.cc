@@ -63,6 +63,7 @@ Status ManagerParts::OpenStore(const config::ManagerConfig& config) {
       TRY(kv::OpenRocksKv({.directory = config.root / "store", .memory_bytes = kStoreMemoryBytes}));
   ca = TRY(manager::ClusterCa::Open({.root = config.root, .hosts = config.api.names}));
   tokens = TRY(manager::Tokens::Open(*kv, RealClock()));
+  audit = TRY(manager::Audit::Open(*kv, RealClock()));
   fleet = TRY(manager::Fleet::Open(*kv, RealClock()));
   clusters = TRY(manager::Clusters::Open(*kv, RealClock()));
   const bool own_key = config.key_file.empty();
@@ -96,6 +97,7 @@ Status ManagerParts::OpenHubs(const LiveManagerConfig& live) {
 void ManagerParts::OpenApi(const LiveManagerConfig& live) {
   api.emplace(manager::Api::Options{
       .tokens = *tokens,
+      .audit = *audit,
       .fleet = *fleet,
       .hub = *tracker,
       .orders = *orders,
@@ -112,7 +114,7 @@ void ManagerParts::OpenApi(const LiveManagerConfig& live) {
       }});
   pull_job_api.emplace(*pull_jobs, *secrets);
   watch_api.emplace(*orders, *clusters, *tokens);
-  router.emplace(*tokens, RealClock());
+  router.emplace(*tokens, *audit, RealClock());
   api->AddTo(*router);
   job_api->AddTo(*router);
   pull_job_api->AddTo(*router);

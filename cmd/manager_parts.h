@@ -12,6 +12,7 @@
 #include "cmd/live_manager_config.h"
 #include "kv/kv.h"
 #include "manager/api.h"
+#include "manager/audit.h"
 #include "manager/cluster_ca.h"
 #include "manager/clusters.h"
 #include "manager/enroll_service.h"
@@ -46,6 +47,7 @@ struct ManagerParts {
   std::unique_ptr<kv::Kv> kv;
   std::unique_ptr<manager::ClusterCa> ca;
   std::unique_ptr<manager::Tokens> tokens;
+  std::unique_ptr<manager::Audit> audit;
   std::unique_ptr<manager::Fleet> fleet;
   std::unique_ptr<manager::Clusters> clusters;
   std::unique_ptr<manager::Sealer> sealer;

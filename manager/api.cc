@@ -5,6 +5,7 @@
 #include "base/units.h"
 #include "manager/json_body.h"
 #include "manager/openapi_text.h"
+#include "manager/page_query.h"
 #include "manager/time_text.h"
 #include "net/http.h"
 
@@ -16,6 +17,7 @@ using nlohmann::json;
 using std::chrono::seconds;
 
 constexpr seconds kDefaultJoinLife{24 * 3600};
+constexpr size_t kAuditPerPage = 100;
 
 json TimeOrNull(const std::optional<WallTime>& time) {
   return time ? json(TimeText(*time)) : json(nullptr);
@@ -198,6 +200,8 @@ Result<ApiAnswer> Api::ListNodes(const ApiCall& call) {
 }
 
 void Api::AddTokens(Router& router) {
+  router.Add("GET", "/api/v1/audit", Scope::kAdminRead,
+             [this](const ApiCall& call) { return ListAudit(call); });
   router.Add("GET", "/api/v1/tokens", Scope::kAdminRead, [this](const ApiCall&) {
     json tokens = json::array();
     for (const AccessToken& token : options_.tokens.List()) tokens.push_back(Show(token));
@@ -210,6 +214,23 @@ void Api::AddTokens(Router& router) {
                TRY_STATUS(options_.tokens.Revoke(call.parameters.at("id")));
                return NoContent();
              });
+}
+
+Result<ApiAnswer> Api::ListAudit(const ApiCall& call) {
+  const PageQuery query = TRY(PageQuery::Of(call, kAuditPerPage));
+  const auto page = TRY(options_.audit.List(query.first(), query.per_page));
+  json entries = json::array();
+  for (const AuditEntry& entry : page.entries) {
+    entries.push_back({{"id", entry.id},
+                       {"at", TimeText(entry.at)},
+                       {"method", entry.method},
+                       {"path", entry.path},
+                       {"token_id", entry.token_id},
+                       {"token_name", entry.token_name},
+                       {"from", entry.from},
+                       {"outcome", entry.outcome}});
+  }
+  return Ok({{"total", page.total}, {"entries", std::move(entries)}});
 }
 
 Result<ApiAnswer> Api::CreateToken(const ApiCall& call) {

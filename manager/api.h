@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "base/status.h"
+#include "manager/audit.h"
 #include "manager/cluster_ca.h"
 #include "manager/fleet.h"
 #include "manager/order_hub.h"
@@ -21,6 +22,7 @@ class Api {
  public:
   struct Options {
     Tokens& tokens;
+    const Audit& audit;
     Fleet& fleet;
     TrackerHub& hub;
     OrderHub& orders;
@@ -41,6 +43,7 @@ class Api {
   void AddCordon(Router& router);
   void AddTokens(Router& router);
   void AddJoinTokens(Router& router);
+  Result<ApiAnswer> ListAudit(const ApiCall& call);
   Result<ApiAnswer> CreateToken(const ApiCall& call);
   Result<ApiAnswer> CreateJoinToken(const ApiCall& call);
   Result<ApiAnswer> ListNodes(const ApiCall& call);

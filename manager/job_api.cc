@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "manager/job_json.h"
 #include "manager/json_body.h"
+#include "manager/page_query.h"
 #include "manager/time_text.h"
 #include "net/http.h"
 
@@ -18,21 +19,9 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kDefaultPerPage = 10;
-constexpr size_t kMaxPerPage = 1'000;
 constexpr size_t kNodesPerPage = 100;
 constexpr size_t kMaxKeyBytes = 255;
 constexpr size_t kMaxBioBytes = 1000;
-
-// A positive number of the query; `fallback` where it is absent.
-Result<size_t> QueryNumber(const ApiCall& call, const char* name, size_t fallback, size_t most) {
-  const std::string text = net::QueryValue(call.request.query, name);
-  if (text.empty()) return fallback;
-  const auto number = ParseDecimal(text);
-  if (!number || *number == 0 || *number > most) {
-    return InvalidArgument(std::string(name) + ": must be 1 to " + std::to_string(most));
-  }
-  return static_cast<size_t>(*number);
-}
 
 // RFC 8288, as Dragonfly writes it.
 std::string LinkTo(const ApiCall& call, size_t page, size_t per_page, size_t total) {
@@ -222,8 +211,7 @@ Result<ApiAnswer> JobApi::Create(const ApiCall& call) {
 }
 
 Result<ApiAnswer> JobApi::List(const ApiCall& call) {
-  const size_t page = TRY(QueryNumber(call, "page", 1, 1'000'000));
-  const size_t per_page = TRY(QueryNumber(call, "per_page", kDefaultPerPage, kMaxPerPage));
+  const auto [page, per_page] = TRY(PageQuery::Of(call, kDefaultPerPage));
   std::optional<JobState> state;
   if (const auto text = net::QueryValue(call.request.query, "state"); !text.empty()) {
     state = TRY(ParseJobState(text).Annotate("state"));
@@ -244,9 +232,8 @@ Result<ApiAnswer> JobApi::Show(JobId id) const {
 }
 
 Result<ApiAnswer> JobApi::ShowNodes(const ApiCall& call) {
-  NodePage page;
-  page.page = TRY(QueryNumber(call, "page", 1, 1'000'000));
-  page.per_page = TRY(QueryNumber(call, "per_page", kNodesPerPage, kMaxPerPage));
+  const PageQuery query = TRY(PageQuery::Of(call, kNodesPerPage));
+  NodePage page{.page = query.page, .per_page = query.per_page, .state = {}};
   if (const auto text = net::QueryValue(call.request.query, "state"); !text.empty()) {
     page.state = TRY(ParseTargetState(text).Annotate("state"));
   }

@@ -205,14 +205,14 @@ void Router::Answer(const net::ServerRequest& request, net::HttpServer::Respond 
     });
   }
   entry->handler(call, [respond = std::move(respond), method = request.method, path = request.path,
-                        remote = request.remote, token](Result<ApiAnswer> answer) {
+                        remote = request.remote, token, &audit = audit_](Result<ApiAnswer> answer) {
     // Who changed what, from where.
-    LOG_INFO("audit", {{"method", method},
-                       {"path", path},
-                       {"token_id", token.id},
-                       {"token_name", token.name},
-                       {"from", remote},
-                       {"outcome", answer.status()}});
+    audit.Add({.method = method,
+               .path = path,
+               .token_id = token.id,
+               .token_name = token.name,
+               .from = remote,
+               .outcome = answer.status().ToString()});
     respond(ResponseOf(std::move(answer)));
   });
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "manager/audit.h"
 #include "manager/throttle.h"
 #include "manager/tokens.h"
 #include "net/http_server.h"
@@ -41,7 +42,9 @@ class Router {
   // Calls `respond` once, from any thread; the call itself is over when it returns.
   using Respond = std::function<void(Result<ApiAnswer>)>;
   using LaterHandler = std::function<void(const ApiCall&, Respond)>;
-  Router(Tokens& tokens, const Clock& clock) : tokens_(tokens), throttle_(clock) {}
+  // All of them must outlive it.
+  Router(Tokens& tokens, Audit& audit, const Clock& clock)
+      : tokens_(tokens), audit_(audit), throttle_(clock) {}
 
   // `pattern` is "/api/v1/nodes/{name}".
   void Add(const std::string& method, const std::string& pattern, Scope scope, Handler handler);
@@ -71,6 +74,7 @@ class Router {
   Result<AccessToken> Authorise(const net::ServerRequest& request, Scope needed) const;
 
   Tokens& tokens_;
+  Audit& audit_;
   mutable Throttle throttle_;  // of refused tokens; joins have another
   std::vector<Entry> entries_;
 };

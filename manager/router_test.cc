@@ -45,13 +45,25 @@ class RouterTest : public ::testing::Test {
   FakeClock clock_;
   const std::unique_ptr<kv::Kv> kv_ = kv::MakeMemoryKv();
   const std::unique_ptr<Tokens> tokens_ = Tokens::Open(*kv_, clock_).value();
-  Router router_{*tokens_, clock_};
+  const std::unique_ptr<Audit> audit_ = Audit::Open(*kv_, clock_).value();
+  Router router_{*tokens_, *audit_, clock_};
 };
 
 TEST_F(RouterTest, GivesAHandlerItsParametersDecoded) {
   const auto answer = Ask("GET", "/things/a%2Fb/parts", TokenWith(Scope::kNodeRead));
   EXPECT_EQ(answer.status, 200);
   EXPECT_EQ(Text(answer), "a/b");
+}
+
+TEST_F(RouterTest, WhoChangedSomethingIsInTheAuditAndWhoReadIsNot) {
+  (void)Ask("GET", "/things/a/parts", TokenWith(Scope::kNodeRead));
+  (void)Ask("POST", "/things", TokenWith(Scope::kNode), "10.0.0.7");
+  const auto page = audit_->List(0, 10).value();
+  ASSERT_EQ(page.total, 1u);
+  EXPECT_EQ(page.entries[0].path, "/things");
+  EXPECT_EQ(page.entries[0].from, "10.0.0.7");
+  EXPECT_EQ(page.entries[0].token_name, "t");
+  EXPECT_THAT(page.entries[0].outcome, HasSubstr("no"));
 }
 
 TEST_F(RouterTest, NoHandlerRunsWithoutItsScope) {

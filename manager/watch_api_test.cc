@@ -89,7 +89,8 @@ class WatchApiTest : public ManagerTest {
           .value();
   const std::unique_ptr<Clusters> clusters_ = Clusters::Open(*kv_, clock_).value();
   std::optional<WatchApi> api_{std::in_place, *hub_, *clusters_, *tokens_};
-  Router router_{*tokens_, clock_};
+  const std::unique_ptr<Audit> audit_ = Audit::Open(*kv_, clock_).value();
+  Router router_{*tokens_, *audit_, clock_};
   const std::string token_ = tokens_->Create({"t", {Scope::kJobRead}, {}}).value().text.Reveal();
 };
 
