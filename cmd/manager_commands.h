@@ -23,6 +23,11 @@ struct ManagerArgs {
   std::string manager;  // "" = HEARTH_MANAGER
 };
 
+// Of the manager that runs on this machine.
+int RunManagerBackup(const Common& common, const ManagerArgs& manager, const std::string& file);
+// Where no manager has run yet.
+int RunManagerRestore(const Common& common, const std::string& file);
+
 int RunNodesList(const Common& common, const ManagerArgs& manager, const std::string& cluster);
 int RunNodesShow(const Common& common, const ManagerArgs& manager, const std::string& name);
 int RunNodesForget(const Common& common, const ManagerArgs& manager, const std::string& name);

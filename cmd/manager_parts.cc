@@ -45,12 +45,13 @@ Status ProvideAdminToken(const config::ManagerConfig& config, manager::Tokens& t
 
 }  // namespace
 
-ManagerParts::ManagerParts()
+ManagerParts::ManagerParts(std::filesystem::path root)
     : throttle(RealClock()),
-      enrolling({.name = "enrol", .threads = kEnrolThreads, .queue_limit = kEnrolQueue}) {}
+      enrolling({.name = "enrol", .threads = kEnrolThreads, .queue_limit = kEnrolQueue}),
+      root_(std::move(root)) {}
 
 Result<std::unique_ptr<ManagerParts>> ManagerParts::Open(const LiveManagerConfig& live) {
-  auto parts = std::unique_ptr<ManagerParts>(new ManagerParts());
+  auto parts = std::unique_ptr<ManagerParts>(new ManagerParts(live.Get()->root));
   TRY_STATUS(parts->OpenStore(*live.Get()));
   TRY_STATUS(parts->OpenHubs(live));
   parts->OpenApi(live);
@@ -103,6 +104,7 @@ void ManagerParts::OpenApi(const LiveManagerConfig& live) {
       .orders = *orders,
       .ca = *ca,
       .program_version = HEARTH_VERSION,
+      .backup = [this] { return Backup(); },
       .ready = [this] { return serving ? OkStatus() : Unavailable("starting or stopping"); }});
   job_api.emplace(manager::JobApi::Options{
       .orders = *orders, .clusters = *clusters, .fleet = *fleet, .allowed_hosts = [&live] {
@@ -119,6 +121,20 @@ void ManagerParts::OpenApi(const LiveManagerConfig& live) {
   job_api->AddTo(*router);
   pull_job_api->AddTo(*router);
   watch_api->AddTo(*router);
+}
+
+Result<manager::BackupFile> ManagerParts::Backup() {
+  if (backing_up_.exchange(true)) return Aborted("another backup is being written");
+  const auto write = [this]() -> Result<manager::BackupFile> {
+    const auto folder = root_ / "backups";
+    TRY_STATUS(RemoveTree(folder));
+    TRY_STATUS(MakeDirectories(folder, 0700));
+    const auto file = folder / "hearth-manager.backup";
+    return manager::BackupFile{file, TRY(manager::WriteBackup(*kv, root_, file))};
+  };
+  auto made = write();
+  backing_up_ = false;
+  return made;
 }
 
 void ManagerParts::Tick() {

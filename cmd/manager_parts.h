@@ -40,6 +40,8 @@ struct ManagerParts {
   ManagerParts(const ManagerParts&) = delete;
   ManagerParts& operator=(const ManagerParts&) = delete;
 
+  // In `root`/backups, in place of the one before. kAborted: another one is being written.
+  Result<manager::BackupFile> Backup();
   // What is to be done now and then; at least once a second.
   void Tick();
 
@@ -69,10 +71,13 @@ struct ManagerParts {
   std::optional<manager::Router> router;
 
  private:
-  explicit ManagerParts();
+  explicit ManagerParts(std::filesystem::path root);
   Status OpenStore(const config::ManagerConfig& config);
   Status OpenHubs(const LiveManagerConfig& live);
   void OpenApi(const LiveManagerConfig& live);
+
+  const std::filesystem::path root_;
+  std::atomic<bool> backing_up_ = false;
 };
 
 }  // namespace hearth::cmd

@@ -14,7 +14,23 @@ void AddManager(CLI::App& app, const Shared& common, Run& run) {
                       "hearth manager --config /etc/hearth/manager.toml", common);
   sub->get_option("--config")
       ->description("config file (default: /etc/hearth/manager.toml where it exists)");
-  sub->callback([=, &run] { run = [=] { return RunManager(*common); }; });
+  auto manager = std::make_shared<ManagerArgs>();
+  auto file = std::make_shared<std::string>();
+  CLI::App* backup = Add(*sub, "backup", "what the manager on this machine keeps, in one file",
+                         "hearth manager backup /backup/hearth-manager.backup", common);
+  AddManagerOption(*backup, manager);
+  backup->add_option("FILE", *file, "to write (0600); it has the authority's key")->required();
+  backup->callback([=, &run] {
+    run = Checked(common, [=] { return RunManagerBackup(*common, *manager, *file); });
+  });
+  CLI::App* restore =
+      Add(*sub, "restore", "put a backup into the root of a manager that has not run yet",
+          "hearth manager restore /backup/hearth-manager.backup", common);
+  restore->add_option("FILE", *file, "of hearth manager backup")->required();
+  restore->callback([=, &run] { run = [=] { return RunManagerRestore(*common, *file); }; });
+  sub->callback([=, &run] {
+    if (!backup->parsed() && !restore->parsed()) run = [=] { return RunManager(*common); };
+  });
 }
 
 void AddCordon(CLI::App& nodes, const Shared& common, Run& run) {

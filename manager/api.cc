@@ -200,6 +200,13 @@ Result<ApiAnswer> Api::ListNodes(const ApiCall& call) {
 }
 
 void Api::AddTokens(Router& router) {
+  router.Add("POST", "/api/v1/backup", Scope::kAdmin, [this](const ApiCall&) -> Result<ApiAnswer> {
+    const BackupFile made = TRY(options_.backup());
+    return Ok({{"file", made.file.native()},
+               {"records", made.summary.records},
+               {"size_bytes", made.summary.size_bytes},
+               {"sha256", made.summary.sum.hex()}});
+  });
   router.Add("GET", "/api/v1/audit", Scope::kAdminRead,
              [this](const ApiCall& call) { return ListAudit(call); });
   router.Add("GET", "/api/v1/tokens", Scope::kAdminRead, [this](const ApiCall&) {

@@ -1,6 +1,7 @@
 // Api: what the manager's REST API answers, by route. docs/api.md describes it.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "base/metrics.h"
 #include "base/status.h"
 #include "manager/audit.h"
+#include "manager/backup.h"
 #include "manager/cluster_ca.h"
 #include "manager/fleet.h"
 #include "manager/order_hub.h"
@@ -17,6 +19,11 @@
 #include "manager/tracker_hub.h"
 
 namespace hearth::manager {
+
+struct BackupFile {
+  std::filesystem::path file;
+  BackupSummary summary;
+};
 
 class Api {
  public:
@@ -29,6 +36,8 @@ class Api {
     const ClusterCa& ca;
     const Clock& clock = RealClock();
     std::string program_version;
+    // Writes one on the manager's machine.
+    std::function<Result<BackupFile>()> backup;
     // OK when every part of the manager answers.
     std::function<Status()> ready;
   };

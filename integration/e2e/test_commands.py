@@ -37,6 +37,8 @@ COMMANDS = {
     ("node",): DAEMON,
     ("node", "join"): Command("{grpc} --token-file {join_token} --set root={dir}/joined --set name=third", "manager", once=True),
     ("manager",): DAEMON,
+    ("manager", "backup"): Command("{dir}/manager.backup", "manager"),
+    ("manager", "restore"): Command("{manager_backup} --set root={dir}/restored", once=True),
     ("nodes",): GROUP,
     ("nodes", "ls"): Command("", "manager"),
     ("nodes", "show"): Command("first", "manager"),
@@ -134,6 +136,7 @@ class World:
             "grpc": self.manager.grpc,
             "pull_job": self._pull_job(),
             "join_token": self.manager.join_token(),
+            "manager_backup": self._manager_backup(),
             "waiting_job": self._job(),
             "ended_job": self._job(cancelled=True),
             "failed_job": self._job(cancelled=True),
@@ -154,6 +157,11 @@ class World:
     def _push(self, image, name):
         image.push(self.registry, f"test/{name}:v1", self.dir / name / "layout")
         return f"{self.registry.address}/test/{name}:v1"
+
+    def _manager_backup(self):
+        file = self.dir / "world.backup"
+        self.manager.command("manager", "backup", file)
+        return file
 
     def _pull_job(self):
         file = self.dir / "pull-job.yaml"

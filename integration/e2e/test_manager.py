@@ -53,6 +53,7 @@ ROUTES = {
     ("DELETE", "/api/v1/nodes/{name}/cordon"): {"node", "admin"},
     ("PUT", "/api/v1/nodes/{name}/ban"): {"node", "admin"},
     ("DELETE", "/api/v1/nodes/{name}/ban"): {"node", "admin"},
+    ("POST", "/api/v1/backup"): {"admin"},
     ("GET", "/api/v1/audit"): {"admin", "admin:read"},
     ("GET", "/api/v1/tokens"): {"admin", "admin:read"},
     ("POST", "/api/v1/tokens"): {"admin"},
