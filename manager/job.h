@@ -77,6 +77,9 @@ struct JobSpec {
   // Of pull jobs: `timeout` is 0, and each node has this long from its first order on. What is
   // offline when all others have ended may still come for as long.
   std::chrono::milliseconds node_timeout{0};
+  // Nodes that come, or come back, later are asked too, and all of them each `refresh`.
+  bool keep = false;
+  std::chrono::seconds refresh{0};        // of `keep`
   uint32_t priority = 0;                  // up to 10; jobs of a higher one go first
   bool dry_run = false;                   // of images: only look what is missing
   bool stop_early = false;                // no new node once too many failed

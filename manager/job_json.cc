@@ -65,6 +65,8 @@ json ArgsJson(const JobSpec& spec) {
           {"retry", spec.retries},
           {"failure_tolerate", spec.failure_tolerate.ToString()},
           {"pin_seconds", spec.pin.count()},
+          {"keep", spec.keep},
+          {"refresh_seconds", spec.refresh.count()},
           {"priority", spec.priority},
           {"dry_run", spec.dry_run}};
 }

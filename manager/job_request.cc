@@ -36,6 +36,7 @@ struct Reader {
   void Platforms();
   void Scope();
   void Pace();
+  void Standing();
   void Timeout();
   void Login();
   void Unserved();
@@ -123,6 +124,7 @@ void Reader::Pace() {
   Number("concurrent_task_count", kMaxParallelItems, out.spec.parallel_items);
   Number("retry", JobRequest::kMaxRetries, out.spec.retries);
   Timeout();
+  Standing();
   std::string pin;
   args.Scalar("pin", pin);
   if (!pin.empty()) {
@@ -135,6 +137,7 @@ void Reader::Pace() {
   }
   Number("priority", JobRequest::kMaxPriority, out.spec.priority);
   args.Flag("dry_run", out.spec.dry_run);
+  if (out.spec.dry_run && out.spec.keep) args.Reject("keep", "is of preheats, not of a dry run");
   if (out.spec.dry_run && out.spec.kind == JobKind::kFile) {
     args.Reject("dry_run", "is of images: how large a file is, is known when it is fetched");
   }
@@ -144,6 +147,23 @@ void Reader::Pace() {
   const auto share = FailureTolerance::Parse(tolerate);
   if (!share.ok()) return args.Reject("failure_tolerate", share.status().message());
   out.spec.failure_tolerate = *share;
+}
+
+void Reader::Standing() {
+  args.Flag("keep", out.spec.keep);
+  std::string refresh;
+  args.Scalar("refresh", refresh);
+  if (!out.spec.keep) {
+    if (!refresh.empty()) args.Reject("refresh", "is of a standing preheat (\"keep\": true)");
+    return;
+  }
+  out.spec.refresh = JobRequest::kDefaultRefresh;
+  if (refresh.empty()) return;
+  const auto time = ParseDuration(refresh);
+  if (!time.ok() || *time < JobRequest::kMinRefresh || *time > JobRequest::kMaxRefresh) {
+    return args.Reject("refresh", "must be a duration from \"1m\" to \"30d\"");
+  }
+  out.spec.refresh = std::chrono::duration_cast<std::chrono::seconds>(*time);
 }
 
 // A number is Go's Duration, in nanoseconds.

@@ -24,6 +24,9 @@ struct JobRequest {
   static constexpr uint32_t kMaxRetries = 100;
   static constexpr uint32_t kMaxPriority = 10;
   static constexpr std::chrono::hours kMaxTimeout{24 * 7};
+  static constexpr std::chrono::minutes kMinRefresh{1};
+  static constexpr std::chrono::hours kDefaultRefresh{1};
+  static constexpr std::chrono::hours kMaxRefresh{24 * 30};
 
   std::string bio;
   JobSpec spec;

@@ -66,6 +66,8 @@ json ToJson(const JobSpec& spec) {
           {"failure_tolerate", spec.failure_tolerate.ToString()},
           {"node_timeout_ms", spec.node_timeout.count()},
           {"stop_early", spec.stop_early},
+          {"keep", spec.keep},
+          {"refresh_seconds", spec.refresh.count()},
           {"priority", spec.priority},
           {"dry_run", spec.dry_run},
           {"check_cpu", spec.check_cpu},
@@ -119,6 +121,8 @@ JobSpec SpecFrom(const json& record) {
       Named(FailureTolerance::Parse(record.at("failure_tolerate").get<std::string>()));
   spec.node_timeout = std::chrono::milliseconds(record.at("node_timeout_ms").get<int64_t>());
   Read(record, "stop_early", spec.stop_early);
+  spec.keep = record.value("keep", false);
+  spec.refresh = std::chrono::seconds(record.value("refresh_seconds", int64_t{0}));
   spec.priority = record.value("priority", 0u);
   spec.dry_run = record.value("dry_run", false);
   Read(record, "check_cpu", spec.check_cpu);
@@ -257,8 +261,28 @@ Result<JobId> JobStore::NextId() {
   return id;
 }
 
+Status JobStore::DeleteParts(JobId id, kv::Batch& batch) const {
+  for (const char* kind : {kTargets, kTasks}) {
+    TRY_STATUS(kv_.Scan(kFamily, PrefixOf(kind, id), [&](std::string_view key, std::string_view) {
+      batch.Delete(kFamily, std::string(key));
+      return true;
+    }));
+  }
+  return OkStatus();
+}
+
+Status JobStore::Replace(const Job& job) {
+  kv::Batch batch;
+  TRY_STATUS(DeleteParts(job.id, batch));
+  return Put({&job, 1}, batch);
+}
+
 Status JobStore::Create(std::span<const Job> jobs) {
   kv::Batch batch;
+  return Put(jobs, batch);
+}
+
+Status JobStore::Put(std::span<const Job> jobs, kv::Batch& batch) {
   for (const Job& job : jobs) {
     batch.Put(kFamily, HeadKey(job.id), Dump(ToJson(job)));
     if (!job.document.empty()) batch.Put(kFamily, DocumentKey(job.id), job.document);
@@ -330,12 +354,7 @@ Status JobStore::Remove(JobId id) {
   kv::Batch batch;
   batch.Delete(kFamily, HeadKey(id));
   batch.Delete(kFamily, DocumentKey(id));
-  for (const char* kind : {kTargets, kTasks}) {
-    TRY_STATUS(kv_.Scan(kFamily, PrefixOf(kind, id), [&](std::string_view key, std::string_view) {
-      batch.Delete(kFamily, std::string(key));
-      return true;
-    }));
-  }
+  TRY_STATUS(DeleteParts(id, batch));
   return kv_.Write(batch, kv::Sync::kYes);
 }
 

@@ -24,6 +24,8 @@ class JobStore {
   Result<JobId> NextId();
   // Whole jobs, all of them or none; survives a power loss.
   Status Create(std::span<const Job> jobs);
+  // The whole job in place of what was written of it.
+  Status Replace(const Job& job);
   Status SaveHead(const Job& job);
   // The target and the tasks that it names from number `first_task` on.
   Status SaveTarget(const Job& job, size_t target, size_t first_task);
@@ -36,6 +38,10 @@ class JobStore {
   Status Remove(JobId id);
 
  private:
+  Status DeleteParts(JobId id, kv::Batch& batch) const;
+  // Writes `batch` and these jobs at once.
+  Status Put(std::span<const Job> jobs, kv::Batch& batch);
+
   kv::Kv& kv_;
 };
 

@@ -465,21 +465,4 @@ void Jobs::Emit(JobAction::Kind kind, const Active& active, size_t index) {
 
 std::vector<JobAction> Jobs::Take() { return std::exchange(actions_, {}); }
 
-Job RetryOf(Job job, WallTime now) {
-  job.state = JobState::kPending;
-  job.cancelled = false;
-  job.reason.clear();
-  job.updated = now;
-  job.deadline = job.spec.timeout.count() > 0 ? now + job.spec.timeout : WallTime{};
-  for (Target& target : job.targets) {
-    if (target.state == TargetState::kDone) continue;
-    target.state = TargetState::kWaiting;
-    ++target.attempt;
-    target.failures = 0;
-    target.why.clear();
-    target.bytes = {};
-  }
-  return job;
-}
-
 }  // namespace hearth::manager

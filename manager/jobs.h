@@ -77,6 +77,8 @@ class Jobs {
   void Report(const std::string& node_id, JobId id, uint32_t attempt,
               const std::vector<ItemOutcome>& items, WallTime now);
 
+  // Of a job under way: one more node, or one that has settled once more. Its time begins anew.
+  void Ask(JobId id, const Target& wanted, WallTime now);
   // Every target that is not done fails with `why`; kCancelled: somebody cancelled it. kNotFound:
   // no such job under way.
   Status Abort(JobId id, const Status& why, WallTime now);
@@ -133,5 +135,9 @@ class Jobs {
 // A copy of a job that ended, whose failed targets are to be tried again. Nothing is done again
 // that was done.
 Job RetryOf(Job job, WallTime now);
+// Of a standing preheat that ended: all of these are asked, as at its creation …
+Job RefreshOf(Job job, std::vector<Target> targets, WallTime now);
+// … or these beside those that it has.
+Job RoundOf(Job job, const std::vector<Target>& targets, WallTime now);
 
 }  // namespace hearth::manager

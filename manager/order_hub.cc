@@ -90,6 +90,7 @@ Result<OrderHub::SessionId> OrderHub::Open(const net::GrpcTlsPeer& peer,
   }
   sessions_[id].link->Send(message);
   jobs_.Online(node.id);
+  arrival_[node.id] = ++arrivals_;
   (void)Apply();
   return id;
 }
@@ -203,6 +204,7 @@ void OrderHub::Tick() {
   DropUntrusted();
   SaveAgain();
   jobs_.Tick(options_.clock.WallNow());
+  TendStanding(options_.clock.WallNow());
   (void)Apply();
 }
 

@@ -46,6 +46,8 @@ class OrderHub {
   static constexpr uint32_t kProtocol = 1;
   static constexpr uint32_t kOldestProtocol = 1;
   static constexpr size_t kMaxTargets = 500'000;  // of all jobs under way
+  static constexpr size_t kMaxStanding = 100;
+  static constexpr std::chrono::seconds kStandingPause{5};  // until a node that came is asked
 
   struct Options {
     Fleet& fleet;
@@ -101,7 +103,7 @@ class OrderHub {
   };
   Page List(std::optional<JobState> state, size_t page, size_t per_page) const EXCLUDES(mutex_);
   Status SetBio(JobId id, const std::string& bio) EXCLUDES(mutex_);
-  // kNotFound; kFailedPrecondition: it has ended.
+  // A standing preheat is none any more. kNotFound; kFailedPrecondition: it has ended.
   Status Cancel(JobId id) EXCLUDES(mutex_);
   // What failed is tried again. kNotFound; kFailedPrecondition: under way, or nothing failed.
   Status Retry(JobId id) EXCLUDES(mutex_);
@@ -122,12 +124,22 @@ class OrderHub {
   Status Load() EXCLUDES(mutex_);
   // Into the core, with its secrets.
   Status Begin(Job job) REQUIRES(mutex_);
+  // kResourceExhausted: so many more under way are too many.
+  Status CheckLoad(size_t jobs, size_t targets) const REQUIRES(mutex_);
   void MakeRoom(size_t jobs) REQUIRES(mutex_);
   // Numbers them, writes them down and begins.
   Result<std::vector<JobId>> Add(std::vector<NewJob> jobs) REQUIRES(mutex_);
   // As others may see it: PENDING until its end is written down.
   static void ReadActive(const Job& job, const std::function<void(const Job&)>& read);
   void Forget(const Job& head) REQUIRES(mutex_);  // its key and name
+  // --- standing preheats ---
+  static bool IsStanding(const Job& job) { return job.spec.keep && !job.cancelled; }
+  size_t CountStanding() const REQUIRES(mutex_);
+  // Begins the rounds that are due, and asks the nodes that came.
+  void TendStanding(WallTime now) REQUIRES(mutex_);
+  void TendStandingJob(JobId id, const std::vector<Node>& nodes, WallTime now) REQUIRES(mutex_);
+  // Under way again. Not written down: it is tried again.
+  Status Resume(Job job) REQUIRES(mutex_);
   Job HeadOf(JobId id) const REQUIRES(mutex_);
   // Without what only the store needs to have of ten thousand old jobs.
   static Job ForLists(Job head);
@@ -158,6 +170,12 @@ class OrderHub {
   // is settled; 0 = it did not report.
   std::map<JobId, std::map<size_t, uint32_t>> unsaved_ GUARDED_BY(mutex_);
   std::set<JobId> unsaved_heads_ GUARDED_BY(mutex_);
+  // Streams that began, numbered: the latest of each node, and up to which each standing preheat
+  // has asked those that came.
+  uint64_t arrivals_ GUARDED_BY(mutex_) = 0;
+  std::map<std::string, uint64_t> arrival_ GUARDED_BY(mutex_);
+  std::map<JobId, uint64_t> tended_to_ GUARDED_BY(mutex_);
+  WallTime tended_ GUARDED_BY(mutex_){};
   std::map<std::string, JobId> by_key_ GUARDED_BY(mutex_);
   std::map<std::string, JobId> by_name_ GUARDED_BY(mutex_);
   SessionId next_session_ GUARDED_BY(mutex_) = 1;

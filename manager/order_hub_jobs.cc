@@ -47,11 +47,24 @@ Job OrderHub::ForLists(Job head) {
   return head;
 }
 
+Status OrderHub::CheckLoad(size_t jobs, size_t targets) const {
+  if (jobs_.Ids().size() + jobs > Jobs::kMaxActive) {
+    return ResourceExhausted("too many jobs are under way (wait for some, or cancel them)");
+  }
+  for (const JobId id : jobs_.Ids()) targets += jobs_.Find(id)->targets.size();
+  if (targets > kMaxTargets) {
+    return ResourceExhausted("the jobs under way are for too many nodes together (wait for some)");
+  }
+  return OkStatus();
+}
+
 void OrderHub::MakeRoom(size_t jobs) {
   while (ended_.size() + jobs_.Ids().size() + jobs > options_.max_jobs && !ended_.empty()) {
-    // Not the lowest number: it may have been retried just now.
-    const auto oldest =
-        std::ranges::min_element(ended_, {}, [](const auto& job) { return job.second.updated; });
+    // Not the lowest number: it may have been retried just now. What stands goes when nothing else
+    // is left.
+    const auto oldest = std::ranges::min_element(ended_, {}, [](const auto& job) {
+      return std::pair(IsStanding(job.second), job.second.updated);
+    });
     if (!options_.store.Remove(oldest->first).ok()) return;
     Forget(oldest->second);
     feed_.Removed(oldest->first);
@@ -93,14 +106,14 @@ Result<std::vector<JobId>> OrderHub::CreateNamed(std::vector<NewJob> jobs) {
 }
 
 Result<std::vector<JobId>> OrderHub::Add(std::vector<NewJob> jobs) {
-  if (jobs_.Ids().size() + jobs.size() > Jobs::kMaxActive) {
-    return ResourceExhausted("too many jobs are under way (wait for some, or cancel them)");
-  }
   size_t targets = 0;
   for (const NewJob& job : jobs) targets += job.job.targets.size();
-  for (const JobId id : jobs_.Ids()) targets += jobs_.Find(id)->targets.size();
-  if (targets > kMaxTargets) {
-    return ResourceExhausted("the jobs under way are for too many nodes together (wait for some)");
+  TRY_STATUS(CheckLoad(jobs.size(), targets));
+  const bool stands =
+      std::ranges::any_of(jobs, [](const NewJob& job) { return job.job.spec.keep; });
+  if (stands && CountStanding() >= kMaxStanding) {
+    return ResourceExhausted("there are " + std::to_string(kMaxStanding) +
+                             " standing preheats (cancel some)");
   }
   MakeRoom(jobs.size());
   std::vector<Job> made;
@@ -119,6 +132,7 @@ Result<std::vector<JobId>> OrderHub::Add(std::vector<NewJob> jobs) {
     ids.push_back(id);
     if (!job.idempotency_key.empty()) by_key_[job.idempotency_key] = job.id;
     if (!job.name.empty()) by_name_[job.name] = job.id;
+    if (job.spec.keep) tended_to_[job.id] = arrivals_;
     LOG_INFO("job created", {{"job", job.id},
                              {"name", job.name},
                              {"type", JobKindName(job.spec.kind)},
@@ -213,8 +227,18 @@ Status OrderHub::SetBio(JobId id, const std::string& bio) {
 
 Status OrderHub::Cancel(JobId id) {
   MutexLock lock(mutex_);
-  if (ended_.contains(id)) {
-    return FailedPrecondition("job " + std::to_string(id) + " has ended already");
+  if (const auto ended = ended_.find(id); ended != ended_.end()) {
+    if (!IsStanding(ended->second)) {
+      return FailedPrecondition("job " + std::to_string(id) + " has ended already");
+    }
+    Job job = TRY(options_.store.Load(id));
+    job.spec.keep = false;
+    job.updated = options_.clock.WallNow();
+    TRY_STATUS(options_.store.SaveHead(job));
+    ended->second.spec.keep = false;
+    ended->second.updated = job.updated;
+    feed_.Changed(id);
+    return OkStatus();
   }
   if (jobs_.Find(id) == nullptr) return NoJob(id);
   TRY_STATUS(jobs_.Abort(id, Cancelled("the job was cancelled"), options_.clock.WallNow()));
@@ -231,13 +255,7 @@ Status OrderHub::Retry(JobId id) {
   if (CountsOf(job).waiting == 0) {
     return FailedPrecondition("nothing of job " + std::to_string(id) + " failed");
   }
-  if (jobs_.Ids().size() >= Jobs::kMaxActive) {
-    return ResourceExhausted("too many jobs are under way (wait for some, or cancel them)");
-  }
-  TRY_STATUS(options_.store.Create({&job, 1}));
-  ended_.erase(id);
-  TRY_STATUS(Begin(std::move(job)));
-  feed_.Changed(id);
+  TRY_STATUS(Resume(std::move(job)));
   (void)Apply();
   return OkStatus();
 }

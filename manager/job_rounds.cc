@@ -1,0 +1,92 @@
+// Jobs whose nodes are asked again: a retry, and the rounds of a standing preheat.
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "manager/jobs.h"
+
+namespace hearth::manager {
+
+namespace {
+
+void Restart(Job& job, WallTime now) {
+  job.state = JobState::kPending;
+  job.cancelled = false;
+  job.reason.clear();
+  job.updated = now;
+  job.deadline = job.spec.timeout.count() > 0 ? now + job.spec.timeout : WallTime{};
+}
+
+void AskAgain(Target& target) {
+  target.state = TargetState::kWaiting;
+  ++target.attempt;
+  target.failures = 0;
+  target.why.clear();
+  target.bytes = {};
+}
+
+bool IsSettled(const Target& target) {
+  return target.state == TargetState::kDone || target.state == TargetState::kFailed;
+}
+
+}  // namespace
+
+Job RetryOf(Job job, WallTime now) {
+  Restart(job, now);
+  for (Target& target : job.targets) {
+    if (target.state != TargetState::kDone) AskAgain(target);
+  }
+  return job;
+}
+
+Job RefreshOf(Job job, std::vector<Target> targets, WallTime now) {
+  Restart(job, now);
+  std::map<std::string, uint32_t> attempts;
+  for (const Target& target : job.targets) attempts[target.node_id] = target.attempt;
+  for (Target& target : targets) {
+    // A report on the round before must not count for this one.
+    if (const auto before = attempts.find(target.node_id); before != attempts.end()) {
+      target.attempt = before->second + 1;
+    }
+  }
+  job.targets = std::move(targets);
+  // A tag may mean something else by now.
+  job.tasks.clear();
+  return job;
+}
+
+Job RoundOf(Job job, const std::vector<Target>& targets, WallTime now) {
+  Restart(job, now);
+  for (const Target& wanted : targets) {
+    const auto known = std::ranges::find(job.targets, wanted.node_id, &Target::node_id);
+    if (known == job.targets.end()) {
+      job.targets.push_back(wanted);
+    } else {
+      AskAgain(*known);
+    }
+  }
+  return job;
+}
+
+void Jobs::Ask(JobId id, const Target& wanted, WallTime now) {
+  Active* active = Get(id);
+  if (active == nullptr || active->job.state != JobState::kPending) return;
+  auto [place, is_new] = active->by_node.emplace(wanted.node_id, active->job.targets.size());
+  if (is_new) {
+    active->job.targets.push_back(wanted);
+  } else {
+    Target& known = active->job.targets[place->second];
+    if (!IsSettled(known)) return;
+    AskAgain(known);
+  }
+  const size_t index = place->second;
+  ++active->open;
+  active->job.updated = now;
+  if (active->job.spec.timeout.count() > 0) active->job.deadline = now + active->job.spec.timeout;
+  if (IsOnline(wanted.node_id)) active->ready.insert(index);
+  Emit(JobAction::Kind::kSaveTarget, *active, index);
+  Emit(JobAction::Kind::kSaveJob, *active, index);
+  Dispatch(*active);
+}
+
+}  // namespace hearth::manager

@@ -1,0 +1,84 @@
+// OrderHub's standing preheats: who came later is asked too, and everybody again each `refresh`.
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "manager/job_scope.h"
+#include "manager/order_hub.h"
+
+namespace hearth::manager {
+
+size_t OrderHub::CountStanding() const {
+  size_t standing = 0;
+  for (const auto& [id, head] : ended_) standing += IsStanding(head) ? 1 : 0;
+  for (const JobId id : jobs_.Ids()) standing += IsStanding(*jobs_.Find(id)) ? 1 : 0;
+  return standing;
+}
+
+void OrderHub::TendStanding(WallTime now) {
+  if (now < tended_ + kStandingPause) return;
+  tended_ = now;
+  std::vector<JobId> standing;
+  for (const auto& [id, head] : ended_) {
+    if (IsStanding(head)) standing.push_back(id);
+  }
+  for (const JobId id : jobs_.Ids()) {
+    if (IsStanding(*jobs_.Find(id))) standing.push_back(id);
+  }
+  std::erase_if(tended_to_, [&](const auto& entry) {
+    return std::ranges::find(standing, entry.first) == standing.end();
+  });
+  if (standing.empty()) return;
+  const std::vector<Node> nodes = options_.fleet.List();
+  for (const JobId id : standing) TendStandingJob(id, nodes, now);
+}
+
+void OrderHub::TendStandingJob(JobId id, const std::vector<Node>& nodes, WallTime now) {
+  const Job* active = jobs_.Find(id);
+  const Job& job = active != nullptr ? *active : ended_.at(id);
+  const bool due = active == nullptr && now >= job.updated + job.spec.refresh;
+  uint64_t& tended_to = tended_to_[id];
+  if (!due && tended_to == arrivals_) return;
+  // None of its nodes may be left; one that comes is looked at then.
+  auto chosen = ChooseTargets(job.spec, nodes);
+  if (chosen.ok() && !due) {
+    // It may be new, or have lost its store while it was away.
+    std::set<std::string> came;
+    for (const auto& [node, arrival] : arrival_) {
+      if (arrival > tended_to) came.insert(node);
+    }
+    std::erase_if(*chosen, [&](const Target& target) { return !came.contains(target.node_id); });
+  }
+  if (!chosen.ok() || chosen->empty()) {
+    tended_to = arrivals_;
+    return;
+  }
+  if (active != nullptr) {
+    for (const Target& target : *chosen) jobs_.Ask(id, target, now);
+    tended_to = arrivals_;
+    return;
+  }
+  auto loaded = options_.store.Load(id);
+  Status resumed = loaded.status();
+  if (resumed.ok()) {
+    resumed = Resume(due ? RefreshOf(*std::move(loaded), *std::move(chosen), now)
+                         : RoundOf(*std::move(loaded), *chosen, now));
+  }
+  if (resumed.ok()) {
+    tended_to = arrivals_;
+  } else {
+    LOG_ERROR("a standing preheat cannot go on, tried again", {{"job", id}, {"error", resumed}});
+  }
+}
+
+Status OrderHub::Resume(Job job) {
+  TRY_STATUS(CheckLoad(1, CountsOf(job).waiting));
+  TRY_STATUS(options_.store.Replace(job));
+  const JobId id = job.id;
+  ended_.erase(id);
+  TRY_STATUS(Begin(std::move(job)));
+  feed_.Changed(id);
+  return OkStatus();
+}
+
+}  // namespace hearth::manager

@@ -1,0 +1,124 @@
+#include "manager/order_hub_for_test.h"
+
+namespace hearth::manager {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::minutes;
+using testing::HasSubstr;
+
+class StandingPreheatTest : public OrderHubTest {
+ protected:
+  static JobRequest Standing() {
+    JobRequest request = Request();
+    request.spec.keep = true;
+    request.spec.refresh = hours(1);
+    return request;
+  }
+  void Wait(std::chrono::milliseconds time) {
+    clock_.Advance(time);
+    hub_->Tick();
+  }
+};
+
+TEST_F(StandingPreheatTest, ANodeThatJoinsLaterIsAskedAndOnlyThatOne) {
+  const Member a = JoinNode("a");
+  FakeOrderLink& first = Connect(a);
+  const JobId id = Create(Standing());
+  EXPECT_EQ(Report(a, id), OkStatus());
+  EXPECT_EQ(Read(id).state, JobState::kSuccess);
+  const size_t sent = first.sent.size();
+  const Member b = JoinNode("b");
+  FakeOrderLink& second = Connect(b);
+  Wait(OrderHub::kStandingPause);
+  EXPECT_EQ(Read(id).state, JobState::kPending);
+  ASSERT_NE(second.LastOrder(), nullptr);
+  EXPECT_EQ(first.sent.size(), sent);
+  EXPECT_EQ(Report(b, id), OkStatus());
+  EXPECT_EQ(Read(id).state, JobState::kSuccess);
+  EXPECT_EQ(Read(id).targets.size(), 2u);
+}
+
+TEST_F(StandingPreheatTest, ANodeThatJoinsWhileAnotherOneIsWaitedForIsNotMadeToWait) {
+  const Member a = JoinNode("a");
+  const JobId id = Create(Standing());  // a is away
+  const Member b = JoinNode("b");
+  FakeOrderLink& link = Connect(b);
+  Wait(OrderHub::kStandingPause);
+  ASSERT_NE(link.LastOrder(), nullptr);
+  EXPECT_EQ(Report(b, id), OkStatus());
+  Restart();
+  EXPECT_EQ(Read(id).targets.at(1).state, TargetState::kDone);
+  EXPECT_EQ(Read(id).state, JobState::kPending);
+}
+
+// Its store may have been lost meanwhile.
+TEST_F(StandingPreheatTest, ANodeThatComesBackIsAskedOnceMore) {
+  const Member a = JoinNode("a");
+  Connect(a);
+  const JobId id = Create(Standing());
+  EXPECT_EQ(Report(a, id), OkStatus());
+  FakeOrderLink& again = Connect(a);
+  Wait(OrderHub::kStandingPause);
+  ASSERT_NE(again.LastOrder(), nullptr);
+  EXPECT_EQ(again.LastOrder()->id().attempt(), 2u);
+  EXPECT_EQ(Report(a, id, StatusCode::kOk, 2), OkStatus());
+  Wait(2 * OrderHub::kStandingPause);
+  EXPECT_EQ(Read(id).state, JobState::kSuccess);
+}
+
+TEST_F(StandingPreheatTest, AllAreAskedAgainAtEachRefreshAlsoAfterARestart) {
+  const Member a = JoinNode("a");
+  const Member gone = JoinNode("gone");
+  Connect(a);
+  Connect(gone);
+  const JobId id = Create(Standing());
+  EXPECT_EQ(Report(a, id), OkStatus());
+  EXPECT_EQ(Report(gone, id), OkStatus());
+  EXPECT_EQ(fleet_->Forget(gone.id), OkStatus());
+  Restart();
+  FakeOrderLink& link = Connect(a);
+  Wait(OrderHub::kStandingPause);
+  EXPECT_EQ(Report(a, id, StatusCode::kOk, 2), OkStatus());
+  Wait(minutes(59));
+  EXPECT_EQ(Read(id).state, JobState::kSuccess);
+  Wait(minutes(1));
+  EXPECT_EQ(link.LastOrder()->id().attempt(), 3u);
+  EXPECT_EQ(Read(id).targets.size(), 1u);
+  EXPECT_TRUE(Read(id).tasks.empty());  // they are told anew
+  EXPECT_EQ(Report(a, id, StatusCode::kOk, 3), OkStatus());
+  Restart();
+  EXPECT_EQ(Read(id).targets.size(), 1u);
+  EXPECT_EQ(Read(id).tasks.size(), 2u);
+}
+
+TEST_F(StandingPreheatTest, EndsWithACancelInEachState) {
+  const Member a = JoinNode("a");
+  Connect(a);
+  const JobId ended = Create(Standing());
+  EXPECT_EQ(Report(a, ended), OkStatus());
+  EXPECT_EQ(hub_->Cancel(ended), OkStatus());
+  EXPECT_EQ(hub_->Cancel(ended).code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Read(ended).state, JobState::kSuccess);
+  const JobId active = Create(Standing());
+  EXPECT_EQ(hub_->Cancel(active), OkStatus());
+  Restart();
+  FakeOrderLink& link = Connect(a);
+  Wait(hours(2));
+  EXPECT_EQ(link.LastOrder(), nullptr);
+}
+
+TEST_F(StandingPreheatTest, ThereAreNotMoreThanTheirLimitAndTheyOutliveOtherJobs) {
+  const Member a = JoinNode("a");
+  Connect(a);
+  const JobId standing = Create(Standing());
+  EXPECT_EQ(Report(a, standing), OkStatus());
+  for (size_t i = 0; i < 2 * kMaxJobs; ++i) {
+    clock_.Advance(minutes(1));
+    EXPECT_EQ(Report(a, Create()), OkStatus());
+  }
+  EXPECT_TRUE(Read(standing).spec.keep);
+}
+
+}  // namespace
+}  // namespace hearth::manager
