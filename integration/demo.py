@@ -1,7 +1,7 @@
 """`make demo`: preheat an image on one machine, and see containerd pull it for free.
 
-Everything is real and private: a containerd with stock settings, one with Hearth, a registry and a node, all in a scratch
-folder that is removed at the end, also after Ctrl-C. IMAGE=docker.io/library/nginx:1.27 takes a public image.
+Everything is real and private: a containerd with stock settings, one with Hearth, a registry, a manager and a node that has
+joined it, all in a scratch folder that is removed at the end, also after Ctrl-C. IMAGE=docker.io/library/nginx:1.27 takes a public image.
 """
 
 import hashlib
@@ -14,9 +14,10 @@ import time
 
 from integration.bench import measure
 from integration.testbed import Testbed
+from integration.testbed.cluster import settings_of
 from integration.testbed.debian import DebianImage, debian_image
-from integration.testbed.paths import IMAGES
-from integration.testbed.process import CommandFailed, run
+from integration.testbed.paths import HEARTH, IMAGES
+from integration.testbed.process import CommandFailed, run, wait_for
 
 DISK_BYTES = 12 << 30  # sparse
 
@@ -66,15 +67,22 @@ def stock_pull(registry, ref):
     return meter.cost
 
 
+def joined(manager):
+    return any(node["connected"] for node in manager.json("nodes", "ls")["nodes"])
+
+
 def hearth_pull(registry, ref):
     """(cost of the preheat, cost of the pull)"""
     with Testbed() as bed:
         disk = bed.ext4(DISK_BYTES)
-        node, containerd = bed.warm_pair(registry, on=disk.path)
+        manager = bed.manager()
+        settings = settings_of(manager, "node-1", manager.join_token())
+        node, containerd = bed.warm_pair(registry, on=disk.path, settings=settings)
+        wait_for(lambda: joined(manager), 30, "the node's joining")
         empty = disk.used_bytes()
-        say(f"--- hearth preheat {ref}")
+        say(f"--- hearth preheat {ref}   # on all nodes of HEARTH_MANAGER={manager.api}")
         with measure.Meter(registry, containerd, node) as preheat:
-            subprocess.run(node.command_argv("preheat", ref), check=True, timeout=600)
+            subprocess.run([HEARTH, "preheat", ref], env=manager.environment(), check=True, timeout=600)
         measure.settle(disk.path)
         preheat.cost.disk_bytes = disk.used_bytes() - empty
         say(f"--- {command_line(containerd, ref)}")

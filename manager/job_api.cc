@@ -243,8 +243,9 @@ Result<ApiAnswer> JobApi::ShowNodes(const ApiCall& call) {
     if (!node.ok() || node->usage.disk_total_bytes == 0) return std::nullopt;
     return node->usage.disk_free_bytes;
   };
-  TRY_STATUS(options_.orders.Read(
-      TRY(JobIdOf(call)), [&](const Job& job) { answer.body = JobNodesJson(job, page, disk_free); }));
+  TRY_STATUS(options_.orders.Read(TRY(JobIdOf(call)), [&](const Job& job) {
+    answer.body = JobNodesJson(job, page, disk_free);
+  }));
   return answer;
 }
 

@@ -9,6 +9,7 @@ import ssl
 import pytest
 
 from integration.testbed import Testbed, small_image
+from integration.testbed.clients import cri
 from integration.testbed.cluster import Cluster
 from integration.testbed.process import wait_for
 from integration.testbed.registry import PASSWORD, USER
@@ -44,7 +45,7 @@ def manifest_url(registry, name):
 
 
 def test_an_image_as_the_guide_prints_it_is_warm_on_every_node(bed, registry, ref, image):
-    cluster = Cluster(bed, registry, nodes=3, containerds=2)
+    cluster = Cluster(bed, registry, nodes=3, containerds=3)
     url = manifest_url(registry, "test/small:v1")
     job = cluster.create(
         {
@@ -81,7 +82,8 @@ def test_an_image_as_the_guide_prints_it_is_warm_on_every_node(bed, registry, re
     registry.reset()
     for containerd in cluster.containerds:
         assert ref in containerd.images()
-        containerd.pull(ref)
+        containerd.ctr("-n", "k8s.io", "i", "pull", "--plain-http", ref)
+        cri(containerd.socket, "pull", ref)
         assert containerd.run_container(ref, "/bin/cat", "/opt/old/c") == "only this is left\n"
     assert registry.blob_gets() == []
 
