@@ -221,7 +221,7 @@ void Cluster::Announce(const Digest& blob, const PieceSum& piece) {
 
 void Cluster::PlanNews(Share& share) {
   if (std::exchange(share.news_planned, true)) return;
-  options_.timers.At(std::chrono::steady_clock::now() + kGatherNews,
+  options_.timers.At(std::chrono::steady_clock::now() + share.news_pace.Gather(),
                      [gate = gate_, blob = share.blob] {
                        MutexLock lock(gate->mutex);
                        if (gate->cluster != nullptr) gate->cluster->TellNews(blob);

@@ -24,6 +24,7 @@
 #include "p2p/attester.h"
 #include "p2p/limiter.h"
 #include "p2p/links.h"
+#include "p2p/news_pace.h"
 #include "p2p/peer_client.h"
 #include "store/blob_store.h"
 
@@ -39,8 +40,6 @@ class Cluster {
   static constexpr size_t kMinAttestationBytes = 256 * 1024;
   static constexpr size_t kAttestationBytesPerPiece = 2 * 1024;
   static constexpr size_t kMaxSharesPerNeighbour = 256;
-  // What comes within it goes to neighbours in one message.
-  static constexpr std::chrono::milliseconds kGatherNews{10};
   static constexpr std::chrono::milliseconds kFirstRedial{1'000};  // doubles up to kLastRedial
   static constexpr std::chrono::milliseconds kLastRedial{60'000};
 
@@ -130,6 +129,7 @@ class Cluster {
     std::vector<PieceIndex> news;                 // promised, and not told yet
     std::string heard;                            // ids of attestations of others, the same
     bool news_planned = false;
+    NewsPace news_pace;
     bool hashing = false;
     bool seeded = false;  // it was complete here
     SteadyTime last_used{};

@@ -1,8 +1,8 @@
 // Cluster: the pieces and attestations that neighbours tell each other.
 //
-// What this node learns within kGatherNews goes out in one message. An attestation goes along with
-// the first piece that needs it, to whoever has not said by then that it has it: where all are
-// neighbours of its author, nobody gets it twice.
+// What this node learns within a short time (NewsPace) goes out in one message. An attestation goes
+// along with the first piece that needs it, to whoever has not said by then that it has it: where
+// all are neighbours of its author, nobody gets it twice.
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -102,6 +102,7 @@ void Cluster::AddNews(Share& share, PieceIndex first, const std::vector<Digest>&
     share.promised[piece] = sums[i];
     share.news.push_back(PieceIndex{static_cast<uint32_t>(piece)});
   }
+  share.news_pace.OnPiece(std::chrono::steady_clock::now());
   PlanNews(share);
 }
 

@@ -12,8 +12,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
-constexpr nanoseconds kNewsDelay = milliseconds(10);  // as p2p::Cluster::kGatherNews
-constexpr size_t kMaxStreams = 64;                   // to other nodes, as Cluster has
+constexpr size_t kMaxStreams = 64;  // to other nodes, as Cluster has
 
 }  // namespace
 
@@ -198,8 +197,9 @@ void SwarmWorld::TellNeighbours(uint32_t number, uint32_t blob, PieceIndex piece
   Transfer& transfer = At(number, blob);
   transfer.told[uint32_t(piece)] = true;
   transfer.news.push_back(piece);
+  transfer.news_pace.OnPiece(timeline_.now());
   if (transfer.news.size() > 1) return;
-  timeline_.After(kNewsDelay, [this, number, blob, life = transfer.life] {
+  timeline_.After(transfer.news_pace.Gather(), [this, number, blob, life = transfer.life] {
     if (At(number, blob).life == life) SendNews(number, blob);
   });
 }

@@ -13,6 +13,7 @@
 #include "manager/tracker.h"
 #include "p2p/attestations.h"
 #include "p2p/download.h"
+#include "p2p/news_pace.h"
 #include "p2p/upload_queue.h"
 #include "sim/parcel.h"
 #include "sim/simulation.h"
@@ -48,6 +49,7 @@ class SwarmWorld {
     std::vector<Content> content;                     // of stored pieces
     std::vector<bool> told;  // may be told to neighbours: not what an earlier life left
     std::vector<PieceIndex> news;
+    p2p::NewsPace news_pace;
     SteadyTime tick = SteadyTime::max();
     uint32_t life = 0;                           // what is under way for a former one is lost
     uint32_t wrong = 0;                          // tries whose digest disagreed
