@@ -97,6 +97,7 @@ class OrderHub {
   void ForNamed(const std::function<void(const Job&)>& read) const EXCLUDES(mutex_);
   // kNotFound. `read` must not call back.
   Status Read(JobId id, const std::function<void(const Job&)>& read) const EXCLUDES(mutex_);
+  Result<JobState> StateOf(JobId id) const EXCLUDES(mutex_);  // kNotFound
   struct Page {
     std::vector<Job> heads;  // latest first
     size_t total = 0;        // that match

@@ -188,6 +188,14 @@ Status OrderHub::Read(JobId id, const std::function<void(const Job&)>& read) con
   return OkStatus();
 }
 
+Result<JobState> OrderHub::StateOf(JobId id) const {
+  MutexLock lock(mutex_);
+  if (jobs_.Find(id) != nullptr) return JobState::kPending;
+  const auto ended = ended_.find(id);
+  if (ended == ended_.end()) return NoJob(id);
+  return ended->second.state;
+}
+
 OrderHub::Page OrderHub::List(std::optional<JobState> state, size_t page, size_t per_page) const {
   Page out;
   const size_t first = (page - 1) * per_page;

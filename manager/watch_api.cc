@@ -83,22 +83,24 @@ void WatchApi::Show(const ApiCall& call, Router::Respond respond) {
   // The revision is read before the job: a newer job under an older tag is asked for once more,
   // the reverse would hide a change.
   const auto attempt = [this, id = *id, any_change, known, respond](bool last) {
+    const auto state = orders_.StateOf(id);
     const Revision revision = orders_.feed().Of(id);
     ApiAnswer answer;
     answer.headers.Add("ETag", "\"" + orders_.feed().NameOf(revision) + "\"");
     const bool same = known && revision <= *known;
-    bool wanted = last || (any_change && !same);
-    const Status read = orders_.Read(id, [&](const Job& job) {
-      wanted = wanted || (!any_change && job.state != JobState::kPending);
-      if (wanted && !same) answer.body = JobJson(job, clusters_.List());
-    });
-    if (!read.ok()) {
-      respond(read);
+    if (!state.ok()) {
+      respond(state.status());
       return true;
     }
-    if (!wanted) return false;
-    if (same) answer.status = 304;
-    respond(std::move(answer));
+    if (!last && (any_change ? same : *state == JobState::kPending)) return false;
+    if (same) {
+      answer.status = 304;
+      respond(std::move(answer));
+      return true;
+    }
+    auto shown = Render(id, revision);
+    if (shown.ok()) answer.body = *std::move(shown);
+    respond(shown.ok() ? Result<ApiAnswer>(std::move(answer)) : shown.status());
     return true;
   };
   if (wait->count() == 0) return void(attempt(true));
@@ -111,6 +113,17 @@ void WatchApi::Show(const ApiCall& call, Router::Respond respond) {
                      .until = now + *wait,
                      .attempt = [attempt, place = *place](bool last) { return attempt(last); },
                      .gone = call.request.client_gone});
+}
+
+// As it is at `revision`, which was read before, or later.
+Result<std::string> WatchApi::Render(JobId id, Revision revision) const {
+  const auto clusters = clusters_.List();
+  auto version = ShownJobs::VersionOf(revision, clusters);
+  if (auto known = shown_.Find(id, version)) return *std::move(known);
+  std::string text;
+  TRY_STATUS(orders_.Read(id, [&](const Job& job) { text = JobJson(job, clusters); }));
+  shown_.Keep(id, std::move(version), text);
+  return text;
 }
 
 // --- streams ---

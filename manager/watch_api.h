@@ -13,6 +13,7 @@
 #include "manager/event_stream.h"
 #include "manager/order_hub.h"
 #include "manager/router.h"
+#include "manager/shown_jobs.h"
 
 namespace hearth::manager {
 
@@ -31,6 +32,7 @@ class WatchApi {
   using Revision = JobFeed::Revision;
 
   void Show(const ApiCall& call, Router::Respond respond);
+  Result<std::string> Render(JobId id, Revision revision) const;
   Result<ApiAnswer> WatchJob(const ApiCall& call);
   Result<ApiAnswer> WatchPullJob(const ApiCall& call);
   Result<ApiAnswer> WatchAll(const ApiCall& call);
@@ -51,6 +53,7 @@ class WatchApi {
   OrderHub& orders_;
   Clusters& clusters_;
   const Tokens& tokens_;
+  mutable ShownJobs shown_;
   TimerQueue timers_;
   ThreadPool workers_;
 };

@@ -183,6 +183,18 @@ TEST_F(WatchApiTest, ALongPollWaitsForTheEnd) {
   EXPECT_EQ(Get(Path(id), "wait=60s").status, 200) << "it has ended";
 }
 
+TEST_F(WatchApiTest, WhatIsShownAgainIsAsItStands) {
+  const JobId id = Create();
+  const std::string first = Get(Path(id)).body;
+  EXPECT_EQ(Get(Path(id)).body, first);
+  EXPECT_EQ(hub_->SetBio(id, "x"), OkStatus());
+  EXPECT_THAT(Get(Path(id)).body, HasSubstr(R"("bio":"x")"));
+  EXPECT_EQ(hub_->Cancel(id), OkStatus());
+  EXPECT_THAT(Get(Path(id)).body, HasSubstr(R"("state":"FAILURE")"));
+  EXPECT_EQ(hub_->Remove(id), OkStatus());
+  EXPECT_EQ(Get(Path(id)).status, 404);
+}
+
 TEST_F(WatchApiTest, ALongPollThatNamesWhatItHasWaitsForAnyChange) {
   const JobId id = Create();
   const std::string tag = Get(Path(id)).tag;
