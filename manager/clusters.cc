@@ -24,21 +24,22 @@ Result<std::unique_ptr<Clusters>> Clusters::Open(kv::Kv& kv, const Clock& clock)
   std::map<std::string, ClusterInfo>& known = clusters->by_name_;
   uint64_t& next_id = clusters->next_id_;
   Status bad;
-  TRY_STATUS(kv.Scan(kv::Family::kMeta, kKeys, [&](std::string_view key, std::string_view value) {
-    ClusterInfo cluster{.name = std::string(key.substr(kKeys.size()))};
-    try {
-      const json record = json::parse(value);
-      cluster.id = record.at("id").get<uint64_t>();
-      cluster.created = FromUnixNanos(record.at("created").get<int64_t>());
-      cluster.updated = FromUnixNanos(record.at("updated").get<int64_t>());
-      cluster.bio = record.value("bio", "");
-    } catch (const json::exception& error) {
-      bad = DataLoss("record " + std::string(key) + ": " + error.what());
-    }
-    next_id = std::max(next_id, cluster.id + 1);
-    known[cluster.name] = cluster;
-    return bad.ok();
-  }));
+  TRY_STATUS(kv.Scan(kv::Family::kMeta, kKeys,
+                     [&](std::string_view key, std::string_view value) NO_THREAD_SAFETY_ANALYSIS {
+                       ClusterInfo cluster{.name = std::string(key.substr(kKeys.size()))};
+                       try {
+                         const json record = json::parse(value);
+                         cluster.id = record.at("id").get<uint64_t>();
+                         cluster.created = FromUnixNanos(record.at("created").get<int64_t>());
+                         cluster.updated = FromUnixNanos(record.at("updated").get<int64_t>());
+                         cluster.bio = record.value("bio", "");
+                       } catch (const json::exception& error) {
+                         bad = DataLoss("record " + std::string(key) + ": " + error.what());
+                       }
+                       next_id = std::max(next_id, cluster.id + 1);
+                       known[cluster.name] = cluster;
+                       return bad.ok();
+                     }));
   TRY_STATUS(bad);
   const auto next = kv.Get(kv::Family::kMeta, kNextKey);
   if (next.ok()) {

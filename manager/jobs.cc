@@ -402,7 +402,8 @@ void Jobs::EndIfSettled(Active& active, WallTime now) {
 }
 
 void Jobs::Tick(WallTime now) {
-  for (auto& [id, active] : active_) {
+  for (auto& known : active_) {
+    Active& active = known.second;
     if (active.job.state != JobState::kPending) continue;
     if (active.job.deadline != WallTime{} && now >= active.job.deadline) {
       FailAll(active, DeadlineExceeded(""), now);

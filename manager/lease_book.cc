@@ -44,6 +44,18 @@ SteadyTime::duration LeaseBook::StallTime() const {
   return kStall + std::chrono::milliseconds(static_cast<int64_t>(turn * 2000));
 }
 
+// It fetches all its leases at once, each the slower for the others.
+bool LeaseBook::HasStalled(NodeId holder, SteadyTime now) const {
+  SteadyTime last{};
+  int leases = 0;
+  for (const Lease& lease : leases_) {
+    if (lease.holder != holder) continue;
+    last = std::max(last, lease.last_piece);
+    ++leases;
+  }
+  return now - last >= StallTime() * leases;
+}
+
 // The first nodes of many that join at once must not share the whole blob out among themselves.
 uint64_t LeaseBook::LeasePieces(SteadyTime now) const {
   if (!ranges_) return pieces();
@@ -250,8 +262,8 @@ void LeaseBook::WithoutRanges() {
 
 void LeaseBook::Tick(SteadyTime now) {
   for (size_t i = leases_.size(); i-- > 0;) {
-    if (now - leases_[i].last_piece < StallTime()) continue;
     const NodeId holder = leases_[i].holder;
+    if (!HasStalled(holder, now)) continue;
     ReturnAllOf(holder, true);
     ready_.erase(manager::Number(holder));
     waiting_[manager::Number(holder)] = now + kAwayPause;

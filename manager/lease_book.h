@@ -98,6 +98,7 @@ class LeaseBook {
   uint64_t LeasePieces(SteadyTime now) const;
   size_t MaxLeases() const;
   SteadyTime::duration StallTime() const;
+  bool HasStalled(NodeId holder, SteadyTime now) const;
   bool GrantOne(SteadyTime now);
   uint64_t Left(NodeId node) const;
   uint64_t AheadPieces() const;

@@ -2,6 +2,7 @@
 // messages mean. For the .cc of a service.
 #pragma once
 
+#include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
 #include <deque>

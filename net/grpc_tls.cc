@@ -13,6 +13,7 @@
 #include <grpcpp/security/tls_credentials_options.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
+#include <openssl/crypto.h>
 #include <openssl/ssl.h>
 
 #include <cstdlib>
@@ -46,11 +47,16 @@ const bool g_only_tls_1_3 =
     ::setenv("GRPC_SSL_CIPHER_SUITES", "ECDHE-RSA-AES128-GCM-SHA256", 1) == 0;
 
 // A connection that is idle gives OpenSSL's buffers back, 32 KiB of them. gRPC hands its SSL
-// objects to nobody; OpenSSL calls this for each new one.
+// objects to nobody; OpenSSL calls this for each new one. From 3.2 on it does so before it has made
+// what the mode is kept in, so that a connection of such a release keeps its buffers.
 void ReleaseBuffers(void* ssl, void*, CRYPTO_EX_DATA*, int, long, void*) {
   SSL_set_mode(static_cast<SSL*>(ssl), SSL_MODE_RELEASE_BUFFERS);
 }
-const int g_release_buffers = SSL_get_ex_new_index(0, nullptr, ReleaseBuffers, nullptr, nullptr);
+constexpr unsigned long kOpenSsl32 = 0x30200000UL;
+const int g_release_buffers =
+    OpenSSL_version_num() < kOpenSsl32
+        ? SSL_get_ex_new_index(0, nullptr, ReleaseBuffers, nullptr, nullptr)
+        : -1;
 
 int Milliseconds(std::chrono::milliseconds time) { return static_cast<int>(time.count()); }
 

@@ -168,6 +168,8 @@ class Cluster {
   Status OnPieces(NeighbourLink& link, const Digest& blob, const std::vector<PieceSum>& pieces);
   void NoteHave(const std::string& node_id, const Digest& blob,
                 const std::vector<PieceSum>& pieces);
+  void NoteKnown(Share& share, const std::string& from, const Digest& attestation) REQUIRES(mutex_);
+  void TellAgain(Share& share, PieceRun run) REQUIRES(mutex_);
   Status OnAttestation(const std::string& from, const v1::Attestation& attestation);
   void OnNeighbours(const v1::Neighbours& neighbours);
   void NoteLost(const std::string& node_id) REQUIRES(mutex_);

@@ -252,6 +252,23 @@ void Cluster::NoteHave(const std::string& node_id, const Digest& blob,
   }
 }
 
+// That neighbour need not be told of it.
+void Cluster::NoteKnown(Share& share, const std::string& from, const Digest& attestation) {
+  const auto listener = share.listeners.find(from);
+  if (listener != share.listeners.end()) listener->second.knows.insert(IdOf(attestation));
+}
+
+// An attestation goes along with a piece. Where it is the only one of a piece that was told
+// already, the piece is told once more, or a neighbour could never ask for it.
+void Cluster::TellAgain(Share& share, PieceRun run) {
+  for (uint64_t piece = run.begin(); piece < std::min<uint64_t>(run.end(), share.promised.size());
+       ++piece) {
+    if (!share.promised[piece] || share.attested[piece].size() != 1) continue;
+    share.news.push_back(PieceIndex{static_cast<uint32_t>(piece)});
+    return;
+  }
+}
+
 // `from` "" = the tracker.
 Status Cluster::OnAttestation(const std::string& from, const v1::Attestation& attestation) {
   const auto unchecked = TRY(ParsePieceSums(attestation.payload()));
@@ -262,10 +279,7 @@ Status Cluster::OnAttestation(const std::string& from, const v1::Attestation& at
     if (share == nullptr) return OkStatus();
     const bool known = share->known.contains(hash);
     const bool room = HasRoom(*share, attestation);
-    if (const auto listener = share->listeners.find(from);
-        listener != share->listeners.end() && (known || room)) {
-      listener->second.knows.insert(IdOf(hash));
-    }
+    if (known) NoteKnown(*share, from, hash);
     if (known || !room) return OkStatus();
     if (share->size_bytes != unchecked.size_bytes) return OkStatus();
   }
@@ -277,6 +291,8 @@ Status Cluster::OnAttestation(const std::string& from, const v1::Attestation& at
     if (share == nullptr || banned_.contains(sums.node_id)) return OkStatus();
     const PieceRun run{sums.sums.front().piece, static_cast<uint32_t>(sums.sums.size())};
     if (!AddAttestation(*share, attestation, sums.node_id, run)) return OkStatus();
+    NoteKnown(*share, from, hash);
+    TellAgain(*share, run);
     share->heard += ToRaw(hash).substr(0, kIdBytes);
     PlanNews(*share);
     transfer = share->transfer.lock();

@@ -1,5 +1,6 @@
 #include "plugin/blob_check.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
