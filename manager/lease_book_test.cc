@@ -59,6 +59,21 @@ TEST_F(LeaseBookTest, NextLeaseComesBeforeTheOneBeforeHasEnded) {
   EXPECT_TRUE(book_.Take(now_).empty()) << "and then there is enough to do";
 }
 
+// It fetches both at once, each at half the speed.
+TEST_F(LeaseBookTest, HolderOfTwoLeasesHasTheTimeOfBoth) {
+  book_.SetAccepts(NodeId{1}, true);
+  ASSERT_EQ(book_.Take(now_).size(), 1u);
+  Fetch({NodeId{1}, {PieceIndex{0}, 4}, true}, 0, 3);
+  ASSERT_EQ(book_.Take(now_).size(), 1u);
+  now_ += std::chrono::seconds(15);
+  book_.Tick(now_);
+  EXPECT_EQ(book_.leases().size(), 2u);
+  Fetch({NodeId{1}, {PieceIndex{3}, 1}, true}, 0, 1);
+  now_ += std::chrono::seconds(15);
+  book_.Tick(now_);
+  EXPECT_TRUE(book_.leases().empty()) << "of one lease that is long";
+}
+
 TEST_F(LeaseBookTest, HolderThatGoesGivesBackBothOfItsLeases) {
   book_.SetAccepts(NodeId{1}, true);
   ASSERT_EQ(book_.Take(now_).size(), 1u);

@@ -111,6 +111,30 @@ TEST_F(ClusterNewsTest, AttestationGoesWithThePieceToWhoDoesNotHaveIt) {
   for (const auto& message : old->heard()) EXPECT_FALSE(message.has_news());
 }
 
+// Or who has no attestation of a piece could never ask for it.
+TEST_F(ClusterNewsTest, TheFirstAttestationOfAPieceThatWasToldIsToldToo) {
+  ScriptedServer origin(Serving(bytes_));
+  auto registry = MakeRegistry();
+  TestNode author(authority_, registry);
+  TestNode node(authority_, registry);
+  const auto fetch = node.swarm->Fetch(RequestTo(origin, bytes_));
+  ASSERT_TRUE(fetch.ok() && node.SaidJoin());
+  const auto from = std::make_shared<Ear>("from");
+  const auto ear = std::make_shared<Ear>("ear");
+  for (const auto& one : {from, ear}) ASSERT_NO_FATAL_FAILURE(Connect(node, one));
+  node.cluster.Announce(digest_, {PieceIndex{3}, sum_});
+  ASSERT_TRUE(ear->HearsOf(3));
+  EXPECT_EQ(ear->Attestations(), 0);
+  v1::NeighbourMessage told;
+  *told.mutable_attestation() =
+      Must(author.attester.Sign(digest_, bytes_.size(), PieceIndex{2}, {sum_, sum_}));
+  ASSERT_EQ(node.cluster.OnMessage(*from, told), OkStatus());
+  EXPECT_TRUE(ear->Hears([](const auto& message) {
+    return message.news().attestations_size() == 1 && message.news().pieces_size() == 1;
+  }));
+  EXPECT_EQ(from->Attestations(), 0);
+}
+
 TEST_F(ClusterNewsTest, WhatComesTogetherIsOneMessage) {
   ScriptedServer origin(Serving(bytes_));
   auto registry = MakeRegistry();
