@@ -29,7 +29,8 @@ constexpr size_t kCopyBytes = 1 << 20;
 Status Copy(const std::filesystem::path& from, const std::filesystem::path& to) {
   const Fd source = TRY(OpenFile(from, O_RDONLY));
   const std::filesystem::path part = to.native() + ".part";
-  const Fd target = TRY(OpenFile(part, O_WRONLY | O_CREAT | O_TRUNC, 0600));
+  (void)::unlink(part.c_str());  // what an interrupted copy left
+  const Fd target = TRY(OpenFile(part, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
   std::vector<char> buffer(kCopyBytes);
   for (uint64_t offset = 0;;) {
     const size_t read = TRY(ReadAt(source.get(), buffer, offset));
@@ -79,10 +80,19 @@ int RunManagerBackup(const Common& common, const ManagerArgs& manager, const std
   if (!made.is_object() || !made.contains("file") || !made["file"].is_string()) {
     return Fail(what, DataLoss("the manager's answer names no file"));
   }
-  const Status moved = Move(made["file"].get<std::string>(), file);
-  if (!moved.ok()) {
-    return Fail(what, moved.Annotate("the manager has to be on this machine"));
+  // It may be another machine's answer, or another backup that lies there.
+  const std::filesystem::path source = made["file"].get<std::string>();
+  const auto there = manager::CheckBackup(source);
+  if (!there.ok()) {
+    return Fail(what, there.status().Annotate("the manager has to be on this machine"));
   }
+  if (!made.contains("sha256") || made["sha256"] != there->sum.hex()) {
+    return Fail(what, FailedPrecondition(source.native() +
+                                         " is not the backup that the manager made (it has to be "
+                                         "on this machine)"));
+  }
+  const Status moved = Move(source, file);
+  if (!moved.ok()) return Fail(what, moved);
   const auto summary = manager::CheckBackup(file);
   if (!summary.ok()) return Fail(what, summary.status());
   Say(common, file, *summary);

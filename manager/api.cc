@@ -19,6 +19,15 @@ using std::chrono::seconds;
 constexpr seconds kDefaultJoinLife{24 * 3600};
 constexpr size_t kAuditPerPage = 100;
 
+constexpr size_t kMaxReasonBytes = 512;
+
+std::string ReadReason(JsonBody& body) {
+  std::string reason = "by hand";
+  body.Text("reason", reason);
+  if (reason.size() > kMaxReasonBytes) body.Reject("reason", "is longer than 512 bytes");
+  return reason;
+}
+
 json TimeOrNull(const std::optional<WallTime>& time) {
   return time ? json(TimeText(*time)) : json(nullptr);
 }
@@ -151,8 +160,7 @@ void Api::AddNodes(Router& router) {
   router.Add("PUT", "/api/v1/nodes/{name}/ban", Scope::kNode,
              [this](const ApiCall& call) -> Result<ApiAnswer> {
                auto body = TRY(JsonBody::Parse(call.request.body));
-               std::string reason = "by hand";
-               body.Text("reason", reason);
+               const std::string reason = ReadReason(body);
                TRY_STATUS(body.Finish());
                const Node node = TRY(options_.fleet.FindByName(call.parameters.at("name")));
                TRY_STATUS(options_.hub.SetBan(node.id, true, reason));
@@ -163,6 +171,7 @@ void Api::AddNodes(Router& router) {
              [this](const ApiCall& call) -> Result<ApiAnswer> {
                const Node node = TRY(options_.fleet.FindByName(call.parameters.at("name")));
                TRY_STATUS(options_.hub.SetBan(node.id, false, ""));
+               options_.orders.Returned(node.id);
                return NoContent();
              });
 }
@@ -171,9 +180,8 @@ void Api::AddCordon(Router& router) {
   router.Add("PUT", "/api/v1/nodes/{name}/cordon", Scope::kNode,
              [this](const ApiCall& call) -> Result<ApiAnswer> {
                auto body = TRY(JsonBody::Parse(call.request.body));
-               std::string reason = "by hand";
                bool drain = false;
-               body.Text("reason", reason);
+               const std::string reason = ReadReason(body);
                body.Flag("drain", drain);
                TRY_STATUS(body.Finish());
                const Node node = TRY(options_.fleet.FindByName(call.parameters.at("name")));
@@ -185,6 +193,7 @@ void Api::AddCordon(Router& router) {
              [this](const ApiCall& call) -> Result<ApiAnswer> {
                const Node node = TRY(options_.fleet.FindByName(call.parameters.at("name")));
                TRY_STATUS(options_.fleet.SetCordon(node.id, false, ""));
+               options_.orders.Returned(node.id);
                return NoContent();
              });
 }

@@ -162,7 +162,8 @@ struct Job {
   std::string reason;  // of a failure, for people
   WallTime created{};
   WallTime updated{};
-  WallTime deadline{};  // {} = none
+  WallTime refreshed{};  // all its nodes were asked: when it was made, and at each refresh
+  WallTime deadline{};   // {} = none
   JobSpec spec;
   std::string sealed;  // JobSecrets; "" = none
   std::string idempotency_key;

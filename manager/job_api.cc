@@ -75,8 +75,8 @@ void RefuseClusterSettings(JsonBody& body) {
   }
 }
 
-std::string ReadBio(JsonBody& body) {
-  std::string bio;
+// `bio`: what it is where the body does not say.
+std::string ReadBio(JsonBody& body, std::string bio = "") {
   body.Text("bio", bio);
   if (bio.size() > kMaxBioBytes) body.Reject("bio", "is longer than 1000 bytes");
   return bio;
@@ -159,7 +159,7 @@ void JobApi::AddClusters(Router& router) {
                if (name != cluster.name) {
                  body.Reject("name", "stays: it is in the certificates of its nodes");
                }
-               const std::string bio = ReadBio(body);
+               const std::string bio = ReadBio(body, cluster.bio);
                RefuseClusterSettings(body);
                TRY_STATUS(body.Finish());
                return AnswerWith(TRY(options_.clusters.SetBio(cluster.id, bio)));
@@ -252,10 +252,12 @@ Result<ApiAnswer> JobApi::ShowNodes(const ApiCall& call) {
 Result<ApiAnswer> JobApi::Change(const ApiCall& call) {
   const JobId id = TRY(JobIdOf(call));
   auto body = TRY(JsonBody::Parse(call.request.body));
-  const std::string bio = ReadBio(body);
+  std::string before;
+  TRY_STATUS(options_.orders.Read(id, [&](const Job& job) { before = job.bio; }));
+  const std::string bio = ReadBio(body, before);
   if (body.Says("user_id")) body.Reject("user_id", "there are no users here (leave it out)");
   TRY_STATUS(body.Finish());
-  TRY_STATUS(options_.orders.SetBio(id, bio));
+  if (bio != before) TRY_STATUS(options_.orders.SetBio(id, bio));
   return Show(id);
 }
 

@@ -1,6 +1,8 @@
 // Jobs whose nodes are asked again: a retry, and the rounds of a standing preheat.
 #include <algorithm>
 #include <map>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "manager/jobs.h"
@@ -31,16 +33,17 @@ bool IsSettled(const Target& target) {
 
 }  // namespace
 
-Job RetryOf(Job job, WallTime now) {
+Job RetryOf(Job job, const std::set<std::string>& left_out, WallTime now) {
   Restart(job, now);
   for (Target& target : job.targets) {
-    if (target.state != TargetState::kDone) AskAgain(target);
+    if (target.state != TargetState::kDone && !left_out.contains(target.node_id)) AskAgain(target);
   }
   return job;
 }
 
 Job RefreshOf(Job job, std::vector<Target> targets, WallTime now) {
   Restart(job, now);
+  job.refreshed = now;
   std::map<std::string, uint32_t> attempts;
   for (const Target& target : job.targets) attempts[target.node_id] = target.attempt;
   for (Target& target : targets) {
@@ -68,25 +71,38 @@ Job RoundOf(Job job, const std::vector<Target>& targets, WallTime now) {
   return job;
 }
 
-void Jobs::Ask(JobId id, const Target& wanted, WallTime now) {
+void Jobs::Ask(JobId id, const std::vector<Target>& targets, WallTime now) {
   Active* active = Get(id);
   if (active == nullptr || active->job.state != JobState::kPending) return;
-  auto [place, is_new] = active->by_node.emplace(wanted.node_id, active->job.targets.size());
+  Job& job = active->job;
+  bool asked = false;
+  for (const Target& target : targets) asked = AskOne(*active, target) || asked;
+  if (!asked) return;
+  job.updated = now;
+  if (job.spec.timeout.count() > 0) {
+    // Nodes that come and go must not put its end, and the next refresh, off for ever.
+    const WallTime latest =
+        job.refreshed + std::max<WallTime::duration>(job.spec.refresh, job.spec.timeout);
+    job.deadline = std::max(job.deadline, std::min(now + job.spec.timeout, latest));
+  }
+  Emit(JobAction::Kind::kSaveJob, *active, 0);
+  Dispatch(*active);
+}
+
+bool Jobs::AskOne(Active& active, const Target& wanted) {
+  auto [place, is_new] = active.by_node.emplace(wanted.node_id, active.job.targets.size());
   if (is_new) {
-    active->job.targets.push_back(wanted);
+    active.job.targets.push_back(wanted);
   } else {
-    Target& known = active->job.targets[place->second];
-    if (!IsSettled(known)) return;
+    Target& known = active.job.targets[place->second];
+    if (!IsSettled(known)) return false;
     AskAgain(known);
   }
   const size_t index = place->second;
-  ++active->open;
-  active->job.updated = now;
-  if (active->job.spec.timeout.count() > 0) active->job.deadline = now + active->job.spec.timeout;
-  if (IsOnline(wanted.node_id)) active->ready.insert(index);
-  Emit(JobAction::Kind::kSaveTarget, *active, index);
-  Emit(JobAction::Kind::kSaveJob, *active, index);
-  Dispatch(*active);
+  ++active.open;
+  if (IsOnline(wanted.node_id)) active.ready.insert(index);
+  Emit(JobAction::Kind::kSaveTarget, active, index);
+  return true;
 }
 
 }  // namespace hearth::manager

@@ -54,7 +54,8 @@ Status CheckAllFound(const std::vector<std::string>& wanted, const std::set<std:
   return OkStatus();
 }
 
-Result<NodeList> Candidates(const JobSpec& spec, const std::vector<Node>& nodes) {
+Result<NodeList> Candidates(const JobSpec& spec, const std::vector<Node>& nodes, Missing missing) {
+  const bool named = (!spec.nodes.empty() || !spec.ips.empty()) && missing == Missing::kRefuse;
   NodeList chosen;
   std::set<std::string> names;
   std::set<std::string> hosts;
@@ -71,21 +72,25 @@ Result<NodeList> Candidates(const JobSpec& spec, const std::vector<Node>& nodes)
         !HasLabels(node, spec.node_labels)) {
       continue;
     }
+    const bool cordon_counts = node.cordoned && !spec.dry_run;  // which only looks
     // Whoever names it wants it: left out silently, it would count as warm.
-    if (node.cordoned && !spec.nodes.empty()) {
-      return FailedPrecondition("nodes: " + node.profile.name +
-                                " is cordoned: " + node.cordon_reason);
+    if (named && (node.banned || cordon_counts)) {
+      return FailedPrecondition(
+          std::string(spec.nodes.empty() ? "ips: " : "nodes: ") + node.profile.name +
+          (node.banned ? " is banned" : " is cordoned: " + node.cordon_reason));
     }
     if (node.banned) {
       ++banned;
-    } else if (node.cordoned) {
+    } else if (cordon_counts) {
       ++cordoned;
     } else {
       chosen.push_back(&node);
     }
   }
-  TRY_STATUS(CheckAllFound(spec.nodes, names, "nodes"));
-  TRY_STATUS(CheckAllFound(spec.ips, hosts, "ips"));
+  if (missing == Missing::kRefuse) {
+    TRY_STATUS(CheckAllFound(spec.nodes, names, "nodes"));
+    TRY_STATUS(CheckAllFound(spec.ips, hosts, "ips"));
+  }
   if (!chosen.empty()) return chosen;
   if (cordoned > 0) {
     return FailedPrecondition("every node that the job is for is cordoned (hearth nodes uncordon)");
@@ -129,9 +134,16 @@ Target TargetFor(const Node& node) {
   return target;
 }
 
-Result<std::vector<Target>> ChooseTargets(const JobSpec& spec, const std::vector<Node>& nodes) {
+bool TakesSome(const JobSpec& spec) {
+  return spec.scope != JobScope::kAllPeers ||
+         (spec.ips.empty() && (spec.count > 0 || spec.percentage > 0));
+}
+
+Result<std::vector<Target>> ChooseTargets(const JobSpec& spec, const std::vector<Node>& nodes,
+                                          Missing missing) {
   std::map<std::string, NodeList> by_cluster;
-  for (const Node* node : TRY(Candidates(spec, nodes))) by_cluster[node->cluster].push_back(node);
+  for (const Node* node : TRY(Candidates(spec, nodes, missing)))
+    by_cluster[node->cluster].push_back(node);
   std::vector<Target> targets;
   for (auto& [cluster, members] : by_cluster) {
     NodeList chosen = spec.scope == JobScope::kAllPeers ? members : Seeds(spec, members);

@@ -14,7 +14,11 @@ namespace hearth::manager {
 //
 // `nodes` is the fleet. kNotFound: a cluster, node name or address that nothing has;
 // kFailedPrecondition: no node is left, and why.
-Result<std::vector<Target>> ChooseTargets(const JobSpec& spec, const std::vector<Node>& nodes);
+enum class Missing : uint8_t { kRefuse, kLeaveOut };  // of nodes that the spec names
+Result<std::vector<Target>> ChooseTargets(const JobSpec& spec, const std::vector<Node>& nodes,
+                                          Missing missing = Missing::kRefuse);
+// Whether it takes some nodes of those that it matches.
+bool TakesSome(const JobSpec& spec);
 
 // That node, waiting, with nothing done yet.
 Target TargetFor(const Node& node);

@@ -61,6 +61,12 @@ TEST(JobScopeTest, ACordonedNodeIsLeftOutAndSaidToBeSoWhereItIsNamed) {
   JobSpec spec;
   spec.nodes = {"a", "b"};
   EXPECT_THAT(Chosen(spec, {"a x", "b x cordoned"}), HasSubstr("b is cordoned: maintenance"));
+  EXPECT_THAT(Chosen(spec, {"a x", "b x banned"}), HasSubstr("b is banned"));
+  spec.dry_run = true;
+  EXPECT_EQ(Chosen(spec, {"a x", "b x cordoned"}), "a b") << "it still serves pulls";
+  spec = {};
+  spec.ips = {"10.0.0.1", "10.0.0.2"};
+  EXPECT_THAT(Chosen(spec, {"a x", "b x cordoned"}), HasSubstr("b is cordoned"));
 }
 
 TEST(JobScopeTest, SeedPeersAreThoseLabelledElseOneThatStandsIn) {

@@ -140,6 +140,7 @@ json ToJson(const Job& job) {
           {"reason", job.reason},
           {"created", ToUnixNanos(job.created)},
           {"updated", ToUnixNanos(job.updated)},
+          {"refreshed", ToUnixNanos(job.refreshed)},
           {"deadline", ToUnixNanos(job.deadline)},
           {"spec", ToJson(job.spec)},
           {"sealed", job.sealed},
@@ -158,6 +159,7 @@ Job HeadFrom(JobId id, const json& record) {
   Read(record, "reason", job.reason);
   job.created = FromUnixNanos(record.at("created").get<int64_t>());
   job.updated = FromUnixNanos(record.at("updated").get<int64_t>());
+  job.refreshed = FromUnixNanos(record.value("refreshed", ToUnixNanos(job.created)));
   job.deadline = FromUnixNanos(record.at("deadline").get<int64_t>());
   job.spec = SpecFrom(record.at("spec"));
   Read(record, "sealed", job.sealed);

@@ -375,6 +375,8 @@ Status Jobs::Abort(JobId id, const Status& why, WallTime now) {
     return NotFound("no job " + std::to_string(id) + " is under way");
   }
   active->job.cancelled = why.code() == StatusCode::kCancelled;
+  // For good: a retry is of what failed, and does not make it stand again.
+  if (active->job.cancelled) active->job.spec.keep = false;
   FailAll(*active, why, now);
   return OkStatus();
 }

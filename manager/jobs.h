@@ -77,8 +77,9 @@ class Jobs {
   void Report(const std::string& node_id, JobId id, uint32_t attempt,
               const std::vector<ItemOutcome>& items, WallTime now);
 
-  // Of a job under way: one more node, or one that has settled once more. Its time begins anew.
-  void Ask(JobId id, const Target& wanted, WallTime now);
+  // Of a job under way: more nodes, or those that have settled once more. Its time begins anew, up
+  // to the next refresh.
+  void Ask(JobId id, const std::vector<Target>& targets, WallTime now);
   // Every target that is not done fails with `why`; kCancelled: somebody cancelled it. kNotFound:
   // no such job under way.
   Status Abort(JobId id, const Status& why, WallTime now);
@@ -114,6 +115,8 @@ class Jobs {
   // Out of what it was, for good or until `retry_at`.
   void LeaveRunning(Active& active, size_t index);
   void Fail(Active& active, size_t index, std::vector<ItemFailure> why, WallTime now);
+  // False: it has not settled.
+  bool AskOne(Active& active, const Target& wanted);
   void FailAll(Active& active, const Status& why, WallTime now);
   static std::vector<ItemFailure> OnAllItems(const Job& job, const Status& why);
   void Complete(Active& active, size_t index, WallTime now);
@@ -133,8 +136,8 @@ class Jobs {
 };
 
 // A copy of a job that ended, whose failed targets are to be tried again. Nothing is done again
-// that was done.
-Job RetryOf(Job job, WallTime now);
+// that was done, nor on the nodes `left_out`.
+Job RetryOf(Job job, const std::set<std::string>& left_out, WallTime now);
 // Of a standing preheat that ended: all of these are asked, as at its creation …
 Job RefreshOf(Job job, std::vector<Target> targets, WallTime now);
 // … or these beside those that it has.

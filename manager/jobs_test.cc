@@ -293,7 +293,7 @@ TEST_F(JobsTest, ARetryOfTheFailedPartLeavesTheRestAlone) {
   Report("a", id, Warm());
   Report("b", id, Failed(NotFound("x")));
   (void)Said();
-  const Job again = RetryOf(*jobs_.Find(id), kNow + minutes(5));
+  const Job again = RetryOf(*jobs_.Find(id), {}, kNow + minutes(5));
   jobs_.Remove(id);
   (void)Said();
   EXPECT_EQ(jobs_.Add(again), OkStatus());

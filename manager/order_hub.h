@@ -103,6 +103,8 @@ class OrderHub {
     size_t total = 0;        // that match
   };
   Page List(std::optional<JobState> state, size_t page, size_t per_page) const EXCLUDES(mutex_);
+  // The node is no longer left out of jobs: standing preheats ask it, as one that came.
+  void Returned(const std::string& node_id) EXCLUDES(mutex_);
   Status SetBio(JobId id, const std::string& bio) EXCLUDES(mutex_);
   // A standing preheat is none any more. kNotFound; kFailedPrecondition: it has ended.
   Status Cancel(JobId id) EXCLUDES(mutex_);
@@ -136,6 +138,8 @@ class OrderHub {
   // --- standing preheats ---
   static bool IsStanding(const Job& job) { return job.spec.keep && !job.cancelled; }
   size_t CountStanding() const REQUIRES(mutex_);
+  void KeepArrived(const Job& job, uint64_t since, std::vector<Target>& chosen) const
+      REQUIRES(mutex_);
   // Begins the rounds that are due, and asks the nodes that came.
   void TendStanding(WallTime now) REQUIRES(mutex_);
   void TendStandingJob(JobId id, const std::vector<Node>& nodes, WallTime now) REQUIRES(mutex_);

@@ -30,6 +30,7 @@ Job OrderHub::HeadOf(JobId id) const {
   head.reason = job.reason;
   head.created = job.created;
   head.updated = job.updated;
+  head.refreshed = job.refreshed;
   head.deadline = job.deadline;
   head.spec = job.spec;
   head.sealed = job.sealed;
@@ -121,7 +122,7 @@ Result<std::vector<JobId>> OrderHub::Add(std::vector<NewJob> jobs) {
     Job& job = made.emplace_back(std::move(one.job));
     job.id = TRY(options_.store.NextId());
     job.task_id = NewGroupId();
-    job.created = job.updated = options_.clock.WallNow();
+    job.created = job.updated = job.refreshed = options_.clock.WallNow();
     if (job.spec.timeout.count() > 0) job.deadline = job.created + job.spec.timeout;
     job.sealed = SealSecrets(options_.sealer, job.id, one.secrets);
   }
@@ -259,9 +260,14 @@ Status OrderHub::Retry(JobId id) {
     return FailedPrecondition("job " + std::to_string(id) + " is under way (cancel it first)");
   }
   if (!ended_.contains(id)) return NoJob(id);
-  Job job = RetryOf(TRY(options_.store.Load(id)), options_.clock.WallNow());
+  std::set<std::string> left_out;
+  for (const Node& node : options_.fleet.List()) {
+    if (node.cordoned || node.banned) left_out.insert(node.id);
+  }
+  Job job = RetryOf(TRY(options_.store.Load(id)), left_out, options_.clock.WallNow());
   if (CountsOf(job).waiting == 0) {
-    return FailedPrecondition("nothing of job " + std::to_string(id) + " failed");
+    return FailedPrecondition("nothing of job " + std::to_string(id) +
+                              " failed on a node that is neither cordoned nor banned");
   }
   TRY_STATUS(Resume(std::move(job)));
   (void)Apply();

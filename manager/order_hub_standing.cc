@@ -1,5 +1,7 @@
 // OrderHub's standing preheats: who came later is asked too, and everybody again each `refresh`.
 #include <algorithm>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "base/log.h"
@@ -36,39 +38,60 @@ void OrderHub::TendStanding(WallTime now) {
 void OrderHub::TendStandingJob(JobId id, const std::vector<Node>& nodes, WallTime now) {
   const Job* active = jobs_.Find(id);
   const Job& job = active != nullptr ? *active : ended_.at(id);
-  const bool due = active == nullptr && now >= job.updated + job.spec.refresh;
+  const bool due = active == nullptr && now >= job.refreshed + job.spec.refresh;
   uint64_t& tended_to = tended_to_[id];
   if (!due && tended_to == arrivals_) return;
   // None of its nodes may be left; one that comes is looked at then.
-  auto chosen = ChooseTargets(job.spec, nodes);
-  if (chosen.ok() && !due) {
-    // It may be new, or have lost its store while it was away.
-    std::set<std::string> came;
-    for (const auto& [node, arrival] : arrival_) {
-      if (arrival > tended_to) came.insert(node);
-    }
-    std::erase_if(*chosen, [&](const Target& target) { return !came.contains(target.node_id); });
+  auto chosen = ChooseTargets(job.spec, nodes, Missing::kLeaveOut);
+  if (!chosen.ok()) {
+    LOG_WARNING("a standing preheat has no node now", {{"job", id}, {"error", chosen.status()}});
+    tended_to = arrivals_;
+    return;
   }
-  if (!chosen.ok() || chosen->empty()) {
+  std::optional<Job> loaded;
+  if (active == nullptr) {
+    auto from_store = options_.store.Load(id);
+    if (!from_store.ok()) {
+      LOG_ERROR("a standing preheat cannot go on", {{"job", id}, {"error", from_store.status()}});
+      return;
+    }
+    loaded = *std::move(from_store);
+  }
+  if (!due) KeepArrived(active != nullptr ? *active : *loaded, tended_to, *chosen);
+  if (chosen->empty()) {
     tended_to = arrivals_;
     return;
   }
   if (active != nullptr) {
-    for (const Target& target : *chosen) jobs_.Ask(id, target, now);
+    jobs_.Ask(id, *chosen, now);
     tended_to = arrivals_;
     return;
   }
-  auto loaded = options_.store.Load(id);
-  Status resumed = loaded.status();
-  if (resumed.ok()) {
-    resumed = Resume(due ? RefreshOf(*std::move(loaded), *std::move(chosen), now)
-                         : RoundOf(*std::move(loaded), *chosen, now));
-  }
+  const Status resumed = Resume(due ? RefreshOf(*std::move(loaded), *std::move(chosen), now)
+                                    : RoundOf(*std::move(loaded), *chosen, now));
   if (resumed.ok()) {
     tended_to = arrivals_;
   } else {
     LOG_ERROR("a standing preheat cannot go on, tried again", {{"job", id}, {"error", resumed}});
   }
+}
+
+// Of the nodes that a round would ask those that came since: they may be new, or have lost their
+// store while they were away. A job for some nodes keeps to those that it has until its refresh.
+void OrderHub::KeepArrived(const Job& job, uint64_t since, std::vector<Target>& chosen) const {
+  std::set<std::string> has;
+  for (const Target& target : job.targets) has.insert(target.node_id);
+  const bool takes_some = TakesSome(job.spec);
+  std::erase_if(chosen, [&](const Target& target) NO_THREAD_SAFETY_ANALYSIS {
+    const auto arrival = arrival_.find(target.node_id);
+    const bool came = arrival != arrival_.end() && arrival->second > since;
+    return !came || (takes_some && !has.contains(target.node_id));
+  });
+}
+
+void OrderHub::Returned(const std::string& node_id) {
+  MutexLock lock(mutex_);
+  arrival_[node_id] = ++arrivals_;
 }
 
 Status OrderHub::Resume(Job job) {

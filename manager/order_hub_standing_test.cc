@@ -92,6 +92,99 @@ TEST_F(StandingPreheatTest, AllAreAskedAgainAtEachRefreshAlsoAfterARestart) {
   EXPECT_EQ(Read(id).tasks.size(), 2u);
 }
 
+TEST_F(StandingPreheatTest, ANodeThatComesAndGoesPutsNoRefreshOff) {
+  const Member a = JoinNode("a");
+  const Member b = JoinNode("b");
+  Connect(a);
+  Connect(b);
+  const JobId id = Create(Standing());
+  EXPECT_EQ(Report(a, id), OkStatus());
+  EXPECT_EQ(Report(b, id), OkStatus());
+  for (uint32_t attempt = 2; attempt <= 7; ++attempt) {
+    Wait(minutes(9));
+    Connect(b);
+    Wait(OrderHub::kStandingPause);
+    EXPECT_EQ(hub_->SetBio(id, std::to_string(attempt)), OkStatus());
+    EXPECT_EQ(Report(b, id, StatusCode::kOk, attempt), OkStatus());
+  }
+  Wait(minutes(6));
+  EXPECT_EQ(Read(id).targets.at(0).attempt, 2u);
+  EXPECT_EQ(Read(id).targets.at(1).attempt, 8u);
+}
+
+TEST_F(StandingPreheatTest, OneThatWaitsEndsAtItsRefreshWhoeverComes) {
+  const Member a = JoinNode("a");
+  const Member dead = JoinNode("dead");
+  JobRequest request = Standing();
+  request.spec.timeout = minutes(20);
+  Connect(a);
+  const JobId id = Create(request);
+  EXPECT_EQ(Report(a, id), OkStatus());
+  for (int i = 0; i < 9; ++i) {
+    Wait(minutes(11));
+    Connect(a);
+    Wait(OrderHub::kStandingPause);
+    (void)Report(a, id, StatusCode::kOk, Read(id).targets.at(0).attempt);
+  }
+  EXPECT_GE(Read(id).refreshed, Read(id).created + hours(1));
+}
+
+TEST_F(StandingPreheatTest, OneForSomeNodesKeepsToThemUntilItsRefresh) {
+  JobRequest request = Standing();
+  request.spec.count = 1;
+  const Member a = JoinNode("a");
+  Connect(a);
+  const JobId id = Create(request);
+  EXPECT_EQ(Report(a, id), OkStatus());
+  for (const char* name : {"b", "c", "d"}) {
+    Connect(JoinNode(name));
+    Wait(OrderHub::kStandingPause);
+  }
+  EXPECT_EQ(Read(id).targets.size(), 1u);
+}
+
+TEST_F(StandingPreheatTest, ANodeLeftOutOfANamedListIsAskedWhenItReturns) {
+  const Member a = JoinNode("a");
+  const Member b = JoinNode("b");
+  Connect(a);
+  FakeOrderLink& link = Connect(b);
+  JobRequest request = Standing();
+  request.spec.nodes = {"a", "b"};
+  const JobId id = Create(request);
+  EXPECT_EQ(Report(a, id), OkStatus());
+  EXPECT_EQ(Report(b, id), OkStatus());
+  EXPECT_EQ(fleet_->SetCordon(b.id, true, "disk"), OkStatus());
+  Wait(hours(1));
+  EXPECT_EQ(Report(a, id, StatusCode::kOk, 2), OkStatus());
+  EXPECT_EQ(Read(id).targets.size(), 1u);
+  EXPECT_EQ(fleet_->SetCordon(b.id, false, ""), OkStatus());
+  hub_->Returned(b.id);
+  const size_t sent = link.sent.size();
+  Wait(OrderHub::kStandingPause);
+  EXPECT_GT(link.sent.size(), sent);
+}
+
+TEST_F(StandingPreheatTest, ACancelledOneThatIsRetriedDoesNotStandAgain) {
+  const Member a = JoinNode("a");
+  Connect(a);
+  const JobId id = Create(Standing());
+  EXPECT_EQ(hub_->Cancel(id), OkStatus());
+  EXPECT_EQ(hub_->Retry(id), OkStatus());
+  EXPECT_FALSE(Read(id).spec.keep);
+  Restart();
+  EXPECT_FALSE(Read(id).spec.keep);
+}
+
+TEST_F(StandingPreheatTest, ARetryLeavesCordonedNodesAlone) {
+  const Member a = JoinNode("a");
+  Connect(a);
+  const JobId id = Create(Request());
+  EXPECT_EQ(fleet_->SetCordon(a.id, true, "disk"), OkStatus());
+  hub_->Drain(a.id, Aborted("drained"));
+  EXPECT_EQ(Read(id).state, JobState::kFailure);
+  EXPECT_THAT(hub_->Retry(id).message(), HasSubstr("cordoned"));
+}
+
 TEST_F(StandingPreheatTest, EndsWithACancelInEachState) {
   const Member a = JoinNode("a");
   Connect(a);

@@ -167,6 +167,14 @@ Result<AccessToken> Router::Authorise(const net::ServerRequest& request, Scope n
   for (const Scope held : known->scopes) {
     if (Grants(held, needed)) return known;
   }
+  if (request.method != "GET" && request.method != "HEAD") {
+    audit_.Add({.method = request.method,
+                .path = request.path,
+                .token_id = known->id,
+                .token_name = known->name,
+                .from = request.remote,
+                .outcome = "refused: it lacks the scope " + std::string(ScopeName(needed))});
+  }
   return PermissionDenied("this needs the scope " + std::string(ScopeName(needed)) +
                           ", which the token \"" + known->name + "\" does not have");
 }

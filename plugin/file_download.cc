@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "p2p/traffic.h"
+#include "plugin/blob_check.h"
 #include "plugin/file_check.h"
 
 namespace hearth::plugin {
@@ -346,6 +347,8 @@ Result<FileDownload::Outcome> FileDownload::Commit(bool resumed) {
     return DataLoss("its digest is " + digest.ToString() + ", not the " +
                     (request_.expected ? "expected " : "announced ") + judge->ToString());
   }
+  // What is here of that digest would be kept in place of what came.
+  TRY_STATUS(DropIfDamaged(options_.blobs, digest, {}).status());
   const auto before = options_.blobs.Info(digest);
   const bool claimed_before = before.ok() && before->claimed;
   const auto committed = ingest_->Commit(offset_bytes_, digest, {});
