@@ -35,7 +35,7 @@ DAEMON = Command(kind="daemon")
 
 COMMANDS = {
     ("node",): DAEMON,
-    ("node", "join"): Command("{grpc} --token-file {join_token} --set root={dir}/joined --set name=third", "manager", once=True),
+    ("node", "join"): Command("{grpc} --token-file {join_token} --set root={dir}/joined --set name=fourth", "manager", once=True),
     ("manager",): DAEMON,
     ("manager", "backup"): Command("{dir}/manager.backup", "manager"),
     ("manager", "restore"): Command("{manager_backup} --set root={dir}/restored", once=True),
@@ -43,7 +43,7 @@ COMMANDS = {
     ("nodes", "ls"): Command("", "manager"),
     ("nodes", "show"): Command("first", "manager"),
     ("nodes", "cordon"): Command("first", "manager"),
-    ("nodes", "drain"): Command("first --reason walk", "manager"),
+    ("nodes", "drain"): Command("third --reason walk", "manager"),
     ("nodes", "uncordon"): Command("first", "manager"),
     ("nodes", "forget"): Command("second", "manager", once=True),
     ("jobs",): GROUP,
@@ -112,7 +112,7 @@ def is_wrong_use(out):
 
 
 class World:
-    """A machine with Hearth installed, a node and a containerd that run, and a manager that two nodes joined."""
+    """A machine with Hearth installed, a node and a containerd that run, and a manager that three nodes joined."""
 
     def __init__(self, bed):
         self.dir = bed.new_folder("d")
@@ -124,7 +124,7 @@ class World:
         self.machine.start_node()
         self.machine.restart_containerd()
         self.manager = bed.manager()
-        for name in ("first", "second"):
+        for name in ("first", "second", "third"):
             self.manager.join(self.dir / name, name, self.manager.join_token())
         self.machine.env.update({k: v for k, v in self.manager.environment().items() if k.startswith("HEARTH_")})
         image = small_image(layers=2)
@@ -226,7 +226,7 @@ def test_quiet_prints_nothing(world, path):
 @pytest.mark.parametrize("path", [*LEAVES, *DAEMONS], ids=" ".join)
 def test_a_bad_setting_is_2_and_named(world, path):
     words = None if path in LEAVES else ""
-    table, known = ("api", "listen") if path == ("manager",) else ("store", "min_free")
+    table, known = ("api", "listen") if path[0] == "manager" and path != ("manager", "backup") else ("store", "min_free")
     out = world.run(path, "--set", f"{table}.colour=1", words=words)
     assert is_wrong_use(out) and f"{table}.colour" in out.stderr and known in out.stderr, out
     out = world.run(path, "--set", "log_level=loud", words=words)
