@@ -25,6 +25,7 @@ from integration.testbed.process import run
 from integration.testbed.swarm import Swarm, blob_image
 
 from . import measure
+from .figure import Figure
 from .tls_server import TlsServer
 
 MB = 1_000_000
@@ -34,18 +35,6 @@ LIMIT_SECONDS = 120  # of any one transfer
 SMALL_BYTES = 4096
 SMALL_BLOBS_PER_IMAGE = 100
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-
-
-@dataclasses.dataclass
-class Figure:
-    what: str
-    value: float
-    unit: str
-    goal: float = 0.0
-    compare: str = ""  # "<=" or ">=", "" = no goal
-
-    def met(self):
-        return {"": None, "<=": self.value <= self.goal, ">=": self.value >= self.goal}[self.compare]
 
 
 @contextlib.contextmanager

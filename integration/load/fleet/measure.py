@@ -1,6 +1,5 @@
 """What a manager does with a fleet, measured: each function returns figures with the goals that they are to meet."""
 
-import dataclasses
 import http.client
 import json
 import ssl
@@ -8,6 +7,7 @@ import statistics
 import threading
 import time
 
+from integration.bench.figure import Figure
 from integration.testbed.process import wait_for
 
 ORDERED_SECONDS = 1.0
@@ -17,18 +17,6 @@ ANSWER_SECONDS = 0.010
 MANAGER_MIB = 256
 RESTART_SECONDS = 3.0
 PATIENCE = 300
-
-
-@dataclasses.dataclass
-class Figure:
-    what: str
-    value: float
-    unit: str
-    goal: float = 0.0
-    compare: str = ""  # "<=" or ">=", "" = no goal
-
-    def met(self):
-        return {"": None, "<=": self.value <= self.goal, ">=": self.value >= self.goal}[self.compare]
 
 
 class Api:
