@@ -19,8 +19,6 @@ using std::chrono::seconds;
 constexpr seconds kDefaultJoinLife{24 * 3600};
 constexpr size_t kAuditPerPage = 100;
 
-constexpr size_t kMaxReasonBytes = 512;
-
 std::string ReadReason(JsonBody& body) {
   std::string reason = "by hand";
   body.Text("reason", reason);

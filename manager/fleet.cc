@@ -16,7 +16,6 @@ constexpr size_t kMaxLabels = 64;
 constexpr size_t kMaxLabelBytes = 253;
 constexpr size_t kMaxAddressBytes = 300;
 constexpr size_t kMaxVersionBytes = 64;
-constexpr size_t kMaxReasonBytes = 512;
 constexpr size_t kIdDigits = 32;
 constexpr std::chrono::minutes kLastSeenStep{5};
 constexpr const char* kNodeKeys = "node/";
@@ -274,24 +273,25 @@ Status Fleet::Forget(std::string_view id) {
 }
 
 Status Fleet::SetBan(std::string_view id, bool banned, const std::string& reason) {
-  MutexLock lock(mutex_);
-  const auto found = nodes_.find(id);
-  if (found == nodes_.end()) return NoNode(id);
-  Node node = found->second;
-  node.banned = banned;
-  node.ban_reason = banned ? reason.substr(0, kMaxReasonBytes) : "";
-  TRY_STATUS(Save(node, kv::Sync::kYes));
-  found->second = std::move(node);
-  return OkStatus();
+  return Change(id, [&](Node& node) {
+    node.banned = banned;
+    node.ban_reason = banned ? reason.substr(0, kMaxReasonBytes) : "";
+  });
 }
 
 Status Fleet::SetCordon(std::string_view id, bool cordoned, const std::string& reason) {
+  return Change(id, [&](Node& node) {
+    node.cordoned = cordoned;
+    node.cordon_reason = cordoned ? reason.substr(0, kMaxReasonBytes) : "";
+  });
+}
+
+Status Fleet::Change(std::string_view id, const std::function<void(Node&)>& change) {
   MutexLock lock(mutex_);
   const auto found = nodes_.find(id);
   if (found == nodes_.end()) return NoNode(id);
   Node node = found->second;
-  node.cordoned = cordoned;
-  node.cordon_reason = cordoned ? reason.substr(0, kMaxReasonBytes) : "";
+  change(node);
   TRY_STATUS(Save(node, kv::Sync::kYes));
   found->second = std::move(node);
   return OkStatus();

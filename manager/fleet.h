@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -59,6 +60,9 @@ struct Node {
   NodeUsage usage;
 };
 
+// Of a ban or a cordon, for people.
+inline constexpr size_t kMaxReasonBytes = 512;
+
 class Fleet {
  public:
   static constexpr size_t kMaxNodes = 20'000;
@@ -102,6 +106,8 @@ class Fleet {
   Status CheckEnrollLocked(const std::string& id, const std::string& cluster,
                            const NodeProfile& profile) const REQUIRES(mutex_);
   Status Save(const Node& node, kv::Sync sync) REQUIRES(mutex_);
+  // On disk first. kNotFound.
+  Status Change(std::string_view id, const std::function<void(Node&)>& change) EXCLUDES(mutex_);
 
   kv::Kv& kv_;
   const Clock& clock_;

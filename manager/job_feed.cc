@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/digest.h"
 #include "base/units.h"
 
 namespace hearth::manager {
@@ -13,15 +14,9 @@ namespace {
 
 // A manager that was restarted counts anew: what it says must not be taken for the old one's.
 std::string RandomName() {
-  std::array<unsigned char, 8> bytes{};
+  std::array<uint8_t, 8> bytes{};
   CHECK(RAND_bytes(bytes.data(), bytes.size()) == 1);
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string name;
-  for (const unsigned char byte : bytes) {
-    name += kDigits[byte >> 4];
-    name += kDigits[byte & 15];
-  }
-  return name;
+  return ToHex(bytes);
 }
 
 }  // namespace

@@ -138,8 +138,8 @@ class OrderHub {
   // --- standing preheats ---
   static bool IsStanding(const Job& job) { return job.spec.keep && !job.cancelled; }
   size_t CountStanding() const REQUIRES(mutex_);
-  void KeepArrived(const Job& job, uint64_t since, std::vector<Target>& chosen) const
-      REQUIRES(mutex_);
+  // Of these, the nodes that came since that arrival.
+  void KeepArrived(uint64_t since, std::vector<Target>& chosen) const REQUIRES(mutex_);
   // Begins the rounds that are due, and asks the nodes that came.
   void TendStanding(WallTime now) REQUIRES(mutex_);
   void TendStandingJob(JobId id, const std::vector<Node>& nodes, WallTime now) REQUIRES(mutex_);

@@ -1,6 +1,5 @@
 // OrderHub's standing preheats: who came later is asked too, and everybody again each `refresh`.
 #include <algorithm>
-#include <optional>
 #include <set>
 #include <utility>
 
@@ -9,6 +8,17 @@
 #include "manager/order_hub.h"
 
 namespace hearth::manager {
+
+namespace {
+
+// A job for some nodes keeps to those that it has until its refresh.
+void KeepKnown(const Job& job, std::vector<Target>& chosen) {
+  std::set<std::string> known;
+  for (const Target& target : job.targets) known.insert(target.node_id);
+  std::erase_if(chosen, [&](const Target& target) { return !known.contains(target.node_id); });
+}
+
+}  // namespace
 
 size_t OrderHub::CountStanding() const {
   size_t standing = 0;
@@ -48,27 +58,26 @@ void OrderHub::TendStandingJob(JobId id, const std::vector<Node>& nodes, WallTim
     tended_to = arrivals_;
     return;
   }
-  std::optional<Job> loaded;
-  if (active == nullptr) {
-    auto from_store = options_.store.Load(id);
-    if (!from_store.ok()) {
-      LOG_ERROR("a standing preheat cannot go on", {{"job", id}, {"error", from_store.status()}});
-      return;
-    }
-    loaded = *std::move(from_store);
+  if (!due) KeepArrived(tended_to, *chosen);
+  if (active != nullptr) {
+    if (TakesSome(job.spec)) KeepKnown(job, *chosen);
+    if (!chosen->empty()) jobs_.Ask(id, *chosen, now);
+    tended_to = arrivals_;
+    return;
   }
-  if (!due) KeepArrived(active != nullptr ? *active : *loaded, tended_to, *chosen);
   if (chosen->empty()) {
     tended_to = arrivals_;
     return;
   }
-  if (active != nullptr) {
-    jobs_.Ask(id, *chosen, now);
-    tended_to = arrivals_;
-    return;
+  auto loaded = options_.store.Load(id);
+  Status resumed = loaded.status();
+  if (resumed.ok()) {
+    if (!due && TakesSome(loaded->spec)) KeepKnown(*loaded, *chosen);
+    if (!chosen->empty()) {
+      resumed = Resume(due ? RefreshOf(*std::move(loaded), *std::move(chosen), now)
+                           : RoundOf(*std::move(loaded), *chosen, now));
+    }
   }
-  const Status resumed = Resume(due ? RefreshOf(*std::move(loaded), *std::move(chosen), now)
-                                    : RoundOf(*std::move(loaded), *chosen, now));
   if (resumed.ok()) {
     tended_to = arrivals_;
   } else {
@@ -76,16 +85,11 @@ void OrderHub::TendStandingJob(JobId id, const std::vector<Node>& nodes, WallTim
   }
 }
 
-// Of the nodes that a round would ask those that came since: they may be new, or have lost their
-// store while they were away. A job for some nodes keeps to those that it has until its refresh.
-void OrderHub::KeepArrived(const Job& job, uint64_t since, std::vector<Target>& chosen) const {
-  std::set<std::string> has;
-  for (const Target& target : job.targets) has.insert(target.node_id);
-  const bool takes_some = TakesSome(job.spec);
+// They may be new, or have lost their store while they were away.
+void OrderHub::KeepArrived(uint64_t since, std::vector<Target>& chosen) const {
   std::erase_if(chosen, [&](const Target& target) NO_THREAD_SAFETY_ANALYSIS {
     const auto arrival = arrival_.find(target.node_id);
-    const bool came = arrival != arrival_.end() && arrival->second > since;
-    return !came || (takes_some && !has.contains(target.node_id));
+    return arrival == arrival_.end() || arrival->second <= since;
   });
 }
 
