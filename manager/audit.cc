@@ -43,14 +43,16 @@ Result<std::unique_ptr<Audit>> Audit::Open(kv::Kv& kv, const Clock& clock) {
   std::unique_ptr<Audit> audit(new Audit(kv, clock));
   MutexLock lock(audit->mutex_);
   const std::string_view prefix = kKeys;
-  uint64_t& first = audit->first_;
-  uint64_t& next = audit->next_;
+  uint64_t first = audit->first_;
+  uint64_t next = audit->next_;
   TRY_STATUS(kv.Scan(kv::Family::kMeta, prefix, [&](std::string_view key, std::string_view) {
     const uint64_t id = std::strtoull(std::string(key.substr(prefix.size())).c_str(), nullptr, 16);
     if (next == 1) first = id;
     next = id + 1;
     return true;
   }));
+  audit->first_ = first;
+  audit->next_ = next;
   return audit;
 }
 
