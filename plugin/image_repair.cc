@@ -69,22 +69,31 @@ Result<std::string> ImageRepair::Document(const Digest& digest, const std::stop_
 }
 
 Status ImageRepair::ReadManifests(const ImageRecord& image, const std::stop_token& stop) {
-  std::vector<std::pair<Digest, std::string>> left = {{image.digest, image.media_type}};
+  Named left = {{image.digest, image.media_type}};
   std::set<Digest> seen;
   while (!left.empty()) {
     const auto [digest, media_type] = left.back();
     left.pop_back();
     if (!seen.insert(digest).second) continue;
-    const std::string bytes = TRY(Document(digest, stop));
-    TRY_STATUS(Claim(digest));
-    if (!oci::IsIndexType(media_type)) {
-      manifests_.emplace_back(digest, TRY(oci::Manifest::Parse(bytes, media_type)));
-      continue;
-    }
-    for (const auto& one : TRY(oci::Index::Parse(bytes, media_type)).manifests) {
-      // Of the platforms that were not pulled containerd names nothing.
-      if (ns_.content.contains(one.digest)) left.emplace_back(one.digest, one.media_type);
-    }
+    const Status read = ReadManifest(digest, media_type, left, stop);
+    if (digest == image.digest || read.code() == StatusCode::kCancelled) TRY_STATUS(read);
+    // The registry may have dropped one platform; the others run without it.
+    Keep(read.Annotate("manifest " + digest.ToString()));
+  }
+  return OkStatus();
+}
+
+Status ImageRepair::ReadManifest(const Digest& digest, const std::string& media_type, Named& left,
+                                 const std::stop_token& stop) {
+  const std::string bytes = TRY(Document(digest, stop));
+  TRY_STATUS(Claim(digest));
+  if (!oci::IsIndexType(media_type)) {
+    manifests_.emplace_back(digest, TRY(oci::Manifest::Parse(bytes, media_type)));
+    return OkStatus();
+  }
+  for (const auto& one : TRY(oci::Index::Parse(bytes, media_type)).manifests) {
+    // Of the platforms that were not pulled containerd names nothing.
+    if (ns_.content.contains(one.digest)) left.emplace_back(one.digest, one.media_type);
   }
   return OkStatus();
 }
@@ -137,17 +146,24 @@ Status ImageRepair::BeginLayers(const ImageLayers& image, const std::stop_token&
       const Status copied = CopyFromContainerd(layer.blob.digest, stop);
       if (copied.code() == StatusCode::kCancelled) return copied;
       if (!copied.ok() && origins.empty()) {
-        return (copied.code() == StatusCode::kNotFound ? NoOrigin() : copied)
-            .Annotate("layer " + layer.blob.digest.ToString());
+        Keep((copied.code() == StatusCode::kNotFound ? NoOrigin() : copied)
+                 .Annotate("layer " + layer.blob.digest.ToString()));
+        end = i;  // nothing can be unpacked on what is not here
+        continue;
       }
     }
-    Transfer transfer{.blob = layer.blob, .fetch = nullptr, .build = nullptr, .had_bytes = 0};
-    transfer.build = TRY(parts_.builder.Build({.chain = layer.chain,
-                                               .parent_chain = image.ParentChain(i),
-                                               .diff_id = layer.diff_id,
-                                               .blob = layer.blob,
-                                               .origins = std::move(origins)}));
-    transfers_.push_back(std::move(transfer));
+    auto build = parts_.builder.Build({.chain = layer.chain,
+                                       .parent_chain = image.ParentChain(i),
+                                       .diff_id = layer.diff_id,
+                                       .blob = layer.blob,
+                                       .origins = std::move(origins)});
+    if (!build.ok()) {
+      Keep(build.status());
+      end = i;
+      continue;
+    }
+    transfers_.push_back(
+        {.blob = layer.blob, .fetch = nullptr, .build = std::move(*build), .had_bytes = 0});
   }
   return OkStatus();
 }

@@ -67,7 +67,12 @@ class ImageRepair {
     uint64_t had_bytes = 0;
   };
 
+  using Named = std::vector<std::pair<Digest, std::string>>;  // and their media types
+
   Status ReadManifests(const ImageRecord& image, const std::stop_token& stop);
+  // What it names in turn is added to `left`.
+  Status ReadManifest(const Digest& digest, const std::string& media_type, Named& left,
+                      const std::stop_token& stop);
   Result<std::string> Document(const Digest& digest, const std::stop_token& stop);
   Status Begin(const Digest& digest, const oci::Manifest& manifest, const std::stop_token& stop);
   Status BeginBlob(const oci::Descriptor& blob);

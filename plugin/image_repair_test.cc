@@ -80,13 +80,17 @@ class ImageRepairTest : public ::testing::Test {
     inventory_.blobs[digest] = bytes;
   }
   Status Run(const std::stop_token& stop = {}) {
+    return Run(image_.manifest, oci::kOciManifest, stop);
+  }
+  Status Run(const std::string& root, std::string_view media_type,
+             const std::stop_token& stop = {}) {
     const RepairParts parts = {*store_, *resolver_, *swarm_, *builder_, *chains_, inventory_};
     ImageRepair repair(parts, survey_, ns_, {}, [](uint64_t) {});
     ImageRecord record;
     record.name = "imported:v1";
-    record.media_type = std::string(oci::kOciManifest);
-    record.digest = image_.manifest_digest();
-    record.size_bytes = image_.manifest.size();
+    record.media_type = std::string(media_type);
+    record.digest = Digest::Of(root);
+    record.size_bytes = root.size();
     return repair.Run(record, stop);
   }
   bool Has(size_t layer) { return store_->snapshots().FindLayer(image_.chain(layer)).ok(); }
@@ -135,6 +139,26 @@ TEST_F(ImageRepairTest, ACopyThatEndsEarlyOrIsWrongIsNamed) {
   repaired = Run();
   EXPECT_TRUE(repaired.ok()) << repaired;
   EXPECT_TRUE(Has(1));
+}
+
+TEST_F(ImageRepairTest, AManifestThatIsGoneIsNamedAndStopsNoOther) {
+  const std::string gone = "{}";
+  const nlohmann::json index = {{"schemaVersion", 2},
+                                {"mediaType", oci::kOciIndex},
+                                {"manifests",
+                                 {{{"mediaType", oci::kOciManifest},
+                                   {"digest", image_.manifest_digest().ToString()},
+                                   {"size", image_.manifest.size()}},
+                                  {{"mediaType", oci::kOciManifest},
+                                   {"digest", Digest::Of(gone).ToString()},
+                                   {"size", gone.size()}}}}};
+  const std::string bytes = index.dump();
+  Record(bytes);
+  Record(gone);
+  inventory_.blobs.erase(Digest::Of(gone));
+  const Status repaired = Run(bytes, oci::kOciIndex);
+  EXPECT_THAT(repaired.message(), HasSubstr(Digest::Of(gone).ToString()));
+  EXPECT_TRUE(Has(0) && Has(1));
 }
 
 TEST_F(ImageRepairTest, AnInterruptIsNoLackOfOrigins) {

@@ -139,7 +139,9 @@ std::optional<store::LayerInfo> OverlaySnapshotter::LayerFor(const store::Snapsh
   }
   std::error_code error;
   const bool untouched = std::filesystem::is_empty(snapshots.FsPath(active.directory), error);
-  return untouched && layer->parent_chain == below ? std::optional(*layer) : std::nullopt;
+  if (!untouched || layer->parent_chain != below) return std::nullopt;
+  // It must not be evicted before the commit that names it.
+  return snapshots.TouchLayer(layer->chain).ok() ? std::optional(*layer) : std::nullopt;
 }
 
 std::filesystem::path OverlaySnapshotter::AnsweredPath(uint64_t directory) const {
