@@ -356,10 +356,12 @@ class Repair::Work {
                       .reason = ""};
       if (!request_.dry_run && !Restore(ns, key).ok()) {
         item.state = RepairState::kFailed;
-        item.reason = snapshot.chain ? "no image that containerd has makes this layer (pull its "
-                                       "image again, or remove what uses it)"
-                                     : "nothing says what was in it (to give it up: " +
-                                           RemoveCommand(ns.name, options_.snapshotter, key) + ")";
+        // containerd 2.x gives a user namespace's copy of a layer a name like that of a layer.
+        item.reason = (snapshot.chain ? "no image that containerd has makes this layer (pull its "
+                                        "image again; if it is a user namespace's copy, or "
+                                      : "nothing says what was in it (") +
+                      std::string("to give it up: ") +
+                      RemoveCommand(ns.name, options_.snapshotter, key) + ")";
       }
       Tell(item);
     }

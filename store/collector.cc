@@ -116,9 +116,8 @@ Result<Collected> Collector::Collect(bool dry_run, const std::function<void(cons
 Result<Collected> Collector::CollectHeld(uint64_t room_bytes, bool dry_run,
                                          const std::function<void(const Victim&)>& visit,
                                          std::stop_token stop) {
-  auto& snapshots = options_.store.snapshots();
   TRY_STATUS(options_.store.blobs().RecordUses());
-  if (!dry_run) TRY_STATUS(snapshots.Cleanup(stop));
+  if (!dry_run) TRY_STATUS(CleanUp(stop));
   Collected done;
   done.before = done.after = TRY(Measure(room_bytes));
   for (int round = 0; round < kMaxRounds && done.after.any(); ++round) {
@@ -152,7 +151,7 @@ Result<Collected> Collector::CollectHeld(uint64_t room_bytes, bool dry_run,
       break;
     }
     if (done.blobs + done.layers == count_before) break;
-    TRY_STATUS(snapshots.Cleanup(stop));
+    TRY_STATUS(CleanUp(stop));
     done.after = TRY(Measure(room_bytes));
   }
   if (!dry_run && done.blobs + done.layers > 0) {
@@ -165,6 +164,16 @@ Result<Collected> Collector::CollectHeld(uint64_t room_bytes, bool dry_run,
                              {"over_quota_bytes", done.after.quota_bytes}});
   }
   return done;
+}
+
+Status Collector::CleanUp(const std::stop_token& stop) {
+  const Status cleaned = options_.store.snapshots().Cleanup(stop);
+  if (stop.stop_requested()) return Cancelled("the search for space");
+  if (!cleaned.ok() && cleaned.message() != stuck_) {
+    LOG_WARNING("a removed snapshot's files cannot be deleted", {{"error", cleaned}});
+  }
+  stuck_ = cleaned.message();
+  return OkStatus();
 }
 
 Status Collector::MakeRoom(uint64_t size_bytes, std::stop_token stop) {

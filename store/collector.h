@@ -110,6 +110,9 @@ class Collector {
   Result<Collected> CollectHeld(uint64_t room_bytes, bool dry_run,
                                 const std::function<void(const Victim&)>& visit,
                                 std::stop_token stop) REQUIRES(mutex_);
+  // Deletes what was removed. What cannot be deleted, as a file that is immutable, is no reason to
+  // free nothing else: it is logged once. kCancelled: `stop`.
+  Status CleanUp(const std::stop_token& stop) REQUIRES(mutex_);
   Result<Shortage> Measure(uint64_t room_bytes) const;
   Result<uint64_t> OwnBytes() const;
   Result<std::vector<Victim>> Choose(const Shortage& shortage) const;
@@ -117,7 +120,8 @@ class Collector {
   WallTime UnusedSince() const { return options_.clock.WallNow() - options_.young; }
 
   const Options options_;
-  Mutex mutex_;  // one run
+  Mutex mutex_;                           // one run
+  std::string stuck_ GUARDED_BY(mutex_);  // why something could not be deleted, at the last run
 };
 
 }  // namespace hearth::store

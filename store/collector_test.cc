@@ -144,7 +144,13 @@ class SmallDisk final : public Disk {
     return Inodes{.free = used > total_inodes ? 0 : total_inodes - used, .total = total_inodes};
   }
 
+  Status Remove(const std::filesystem::path& path) override {
+    if (path == undeletable) return FailedPrecondition("Operation not permitted");
+    return Disk::Remove(path);
+  }
+
   Store* store = nullptr;
+  std::filesystem::path undeletable;
   uint64_t total_inodes = 1'000;
   uint64_t other_inodes = 0;
   uint64_t total = 1'000;
@@ -232,6 +238,21 @@ TEST_F(CollectorTest, FreesJustEnoughWhoeverFilledTheFileSystem) {
   EXPECT_THAT(visited_, ElementsAre(old));
   EXPECT_FALSE(Has(old));
   EXPECT_TRUE(Has(used));
+}
+
+// As of a file that a container made immutable.
+TEST_F(CollectorTest, WhatCannotBeDeletedDoesNotEndEviction) {
+  auto& snapshots = store_->snapshots();
+  const auto created = snapshots.Create(SnapshotKind::kActive, "container", "", {});
+  disk_.undeletable = snapshots.FsPath(created->directory) / "immutable";
+  std::ofstream(disk_.undeletable) << "x";
+  ASSERT_TRUE(snapshots.Remove("container").ok());
+  const Digest old = Blob("old", 100);
+  Age();
+  disk_.others = 700;
+  EXPECT_FALSE(Collect().after.any());
+  EXPECT_FALSE(Has(old));
+  EXPECT_TRUE(collector_.MakeRoom(0, {}).ok());
 }
 
 TEST_F(CollectorTest, AReadIsAUseThatOutlivesTheProcess) {

@@ -106,12 +106,15 @@ class FaultyDisk : public Disk {
   }
   Status Remove(const std::filesystem::path& path) override {
     TRY_STATUS(fault_.Next("remove"));
+    if (path == undeletable) return FailedPrecondition("injected: remove " + path.string());
     return Disk::Remove(path);
   }
   Status MakeDirectory(const std::filesystem::path& path, uint32_t mode) override {
     TRY_STATUS(fault_.Next("mkdir"));
     return Disk::MakeDirectory(path, mode);
   }
+
+  std::filesystem::path undeletable;
 
  private:
   Fault& fault_;

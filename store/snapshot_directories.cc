@@ -27,7 +27,7 @@ Status MakeWithMode(Disk& disk, const std::filesystem::path& path, uint32_t mode
   return OkStatus();
 }
 
-// One tree. Symbolic links are not followed.
+// One tree. Symbolic links are not followed; past what cannot be removed it goes on.
 struct Removal {
   Disk& disk;
   const std::stop_token& stop;
@@ -48,18 +48,22 @@ struct Removal {
     }
     TRY_STATUS(gone);
     if (++removed % kRemovalsPerTurn == 0) pause(stop);
-    if (stop.stop_requested()) return Cancelled("removal of " + path.string());
     return OkStatus();
   }
 
   Status RemoveChildren(const std::filesystem::path& path) {
+    Status first;
     std::error_code error;
     std::filesystem::directory_iterator it(path, error);
     for (; !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
-      TRY_STATUS(Remove(it->path()));
+      if (stop.stop_requested()) return Cancelled("removal of " + path.string());
+      const Status gone = Remove(it->path());
+      // Deeper than a path may be long: the caller has another way.
+      if (gone.code() == StatusCode::kInvalidArgument) return gone;
+      if (first.ok()) first = gone;
     }
     if (error) return ErrnoStatus(error.value(), "list " + path.string());
-    return OkStatus();
+    return first;
   }
 };
 

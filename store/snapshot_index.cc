@@ -32,6 +32,7 @@ Result<SnapshotRecord> DecodeSnapshot(const std::string& name, std::string_view 
   if (!stored.chain().empty()) info.chain = TRY(Digest::Parse(stored.chain()));
   if (stored.measured()) record.usage = {stored.usage_bytes(), stored.usage_inodes()};
   record.unsynced_boot = stored.unsynced_boot();
+  record.remapped = stored.remapped();
   return record;
 }
 
@@ -121,6 +122,7 @@ void SnapshotIndex::Put(kv::Batch& batch, const SnapshotRecord& record) {
     stored.set_usage_inodes(record.usage->inodes);
   }
   stored.set_unsynced_boot(record.unsynced_boot);
+  stored.set_remapped(record.remapped);
   batch.Put(Family::kSnapshots, info.name, stored.SerializeAsString());
 }
 

@@ -21,6 +21,8 @@ struct SnapshotRecord {
   // Boot in which containerd wrote what it committed here, until that is known to be on disk; "" =
   // it is.
   std::string unsynced_boot = {};
+  // A layer's files again, owned as a user namespace has them: its name may look like a chain ID.
+  bool remapped = false;
 };
 
 class SnapshotIndex {

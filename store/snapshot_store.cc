@@ -23,6 +23,9 @@ void ChangeLabels(Labels& labels, const Labels& changes, bool replace) {
   }
 }
 
+// What a client of containerd calls it: of "k8s.io/17/KEY", KEY.
+std::string LastPart(const std::string& name) { return name.substr(name.rfind('/') + 1); }
+
 std::string LabelOr(const Labels& labels, const char* name) {
   const auto found = labels.find(name);
   return found == labels.end() ? "" : found->second;
@@ -179,6 +182,8 @@ Result<SnapshotInfo> DiskSnapshotStore::Commit(const std::string& name, const st
     record.info.directory = found->directory;
   } else {
     record.unsynced_boot = boot_id_.empty() ? "unknown" : boot_id_;
+    // As containerd's clients name it, 1.x by CHAIN-uid-gid and 2.x by a digest of both.
+    record.remapped = LastPart(key) == LastPart(name) + "-remap";
   }
   kv::Batch batch;
   index_.RemoveSnapshot(batch, key);
@@ -250,23 +255,32 @@ Result<SnapshotUsage> DiskSnapshotStore::Usage(const std::string& name) {
 }
 
 Status DiskSnapshotStore::Cleanup(std::stop_token stop) {
+  Status first;
+  std::vector<uint64_t> stuck;
   while (!stop.stop_requested()) {
     uint64_t directory = 0;
     {
       MutexLock lock(mutex_);
-      if (doomed_.empty()) return OkStatus();
+      if (doomed_.empty()) break;
       directory = doomed_.front();
       doomed_.pop_front();
       going_.insert(directory);
     }
     const Status removed = RemoveTreeOf(directory, stop);
-    MutexLock lock(mutex_);
-    going_.erase(directory);
-    if (removed.ok()) continue;
-    doomed_.push_back(directory);
-    return removed;
+    if (removed.ok()) {
+      MutexLock lock(mutex_);
+      going_.erase(directory);
+    } else {
+      stuck.push_back(directory);
+      if (first.ok()) first = removed;
+    }
   }
-  return Cancelled("the cleanup of removed snapshots");
+  MutexLock lock(mutex_);
+  for (const uint64_t directory : stuck) {
+    going_.erase(directory);
+    doomed_.push_back(directory);
+  }
+  return stop.stop_requested() ? Cancelled("the cleanup of removed snapshots") : first;
 }
 
 Status DiskSnapshotStore::RemoveTreeOf(uint64_t directory, const std::stop_token& stop) {

@@ -107,7 +107,8 @@ class SnapshotStore {
   virtual Status List(const std::function<bool(const SnapshotInfo&)>& visit) const = 0;
   // Committed: as stored at commit (walked then, or in the background); else a walk of `fs`.
   virtual Result<SnapshotUsage> Usage(const std::string& name) = 0;
-  // Deletes what Remove() and friends left, at a bounded rate; may take long.
+  // Deletes what Remove() and friends left, at a bounded rate; may take long. What cannot be
+  // deleted keeps nothing else, is tried again by the next call, and its first error is returned.
   virtual Status Cleanup(std::stop_token stop) = 0;
   // OK when the files of committed snapshot `name`, and of all below it, are here.
   // kFailedPrecondition names a layer that was lost; kNotFound a snapshot without a record.

@@ -168,6 +168,28 @@ TEST_F(SnapshotStoreTest, CleanupCanBeStopped) {
   EXPECT_EQ(Directories(), 0u);
 }
 
+// As with a file that a container made immutable.
+TEST_F(SnapshotStoreTest, WhatCannotBeDeletedKeepsNothingElse) {
+  const std::vector<std::string> names = {"a", "stuck", "z"};
+  std::filesystem::path stuck;
+  for (const std::string& name : names) {
+    const auto files = store_->FsPath(Committed(name).directory);
+    for (const std::string file : {"1", "2", "3"}) std::ofstream(files / file) << "x";
+    if (name == "stuck") stuck = files;
+  }
+  disk_.undeletable = stuck / "2";
+  for (const std::string& name : names) ASSERT_TRUE(store_->Remove(name).ok());
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_THAT(store_->Cleanup({}).message(), HasSubstr((stuck / "2").string()));
+    EXPECT_EQ(Directories(), 1u);
+    EXPECT_FALSE(std::filesystem::exists(stuck / "1") || std::filesystem::exists(stuck / "3"));
+    EXPECT_THAT(Problems(), IsEmpty());
+  }
+  disk_.undeletable.clear();
+  EXPECT_TRUE(store_->Cleanup({}).ok());
+  EXPECT_EQ(Directories(), 0u);
+}
+
 TEST_F(SnapshotStoreTest, AStartDoesNotWaitForTheRemovalOfATree) {
   const SnapshotInfo info = Committed("large");
   for (int i = 0; i < 3; ++i) std::ofstream(store_->FsPath(info.directory) / std::to_string(i));

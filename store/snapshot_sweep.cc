@@ -3,7 +3,6 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "base/units.h"
 #include "store/disk_snapshot_store.h"
 
 namespace hearth::store {
@@ -20,19 +19,6 @@ namespace {
 std::optional<Digest> ChainOf(const std::string& name) {
   const auto chain = Digest::Parse(name.substr(name.rfind('/') + 1));
   return chain.ok() ? std::optional(*chain) : std::nullopt;
-}
-
-// "k8s.io/17/sha256:…-1000-1000": a layer's files again, owned as a user namespace has them.
-bool IsRemappedCopy(const std::string& name) {
-  std::string rest = name;
-  for (int i = 0; i < 2; ++i) {
-    const size_t dash = rest.rfind('-');
-    if (dash == std::string::npos || !ParseDecimal(std::string_view(rest).substr(dash + 1))) {
-      return false;
-    }
-    rest.resize(dash);
-  }
-  return ChainOf(rest).has_value();
 }
 
 }  // namespace
@@ -130,7 +116,8 @@ Status DiskSnapshotStore::SweepSnapshot(SnapshotRecord record, Owners& owners, k
     return OkStatus();
   }
   const bool there = TRY(directories_.Exists(record.info.directory));
-  const auto chain = record.info.kind == SnapshotKind::kCommitted ? ChainOf(name) : std::nullopt;
+  const bool may_be_layer = record.info.kind == SnapshotKind::kCommitted && !record.remapped;
+  const auto chain = may_be_layer ? ChainOf(name) : std::nullopt;
   if (!there && !chain) {
     LOG_WARNING("record of a snapshot dropped", {{"name", name}, {"reason", "no directory"}});
     index_.RemoveSnapshot(batch, name);
@@ -148,7 +135,7 @@ Status DiskSnapshotStore::SweepSnapshot(SnapshotRecord record, Owners& owners, k
   if (!record.unsynced_boot.empty()) {
     if (!torn) {
       not_durable_.emplace(record.info.directory, name);
-    } else if (IsRemappedCopy(name)) {
+    } else if (record.remapped) {
       // containerd makes it anew as soon as this one is removed; CheckFiles() refuses it meanwhile.
       LOG_ERROR("a user namespace's copy of a layer may have lost files when the machine went down",
                 {{"name", name}});

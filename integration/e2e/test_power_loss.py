@@ -4,11 +4,23 @@ import json
 
 import pytest
 
+from integration.testbed.image import pause_image
 from integration.testbed.process import run, wait_for
-from integration.testbed.stock import StockMachine
+from integration.testbed.stock import BOOT_ID, StockMachine
 
 OLD_VERSIONS = [pytest.param(v, marks=pytest.mark.slow) for v in ("1.6", "1.7")]
 NODE_FIRST, CONTAINERD_FIRST = "node first", "containerd first"
+
+
+def layers(machine, state):
+    text = machine.sh(f"curl -s http://127.0.0.1:{machine.status_port}/metrics").stdout
+    line = next(line for line in text.splitlines() if line.startswith(f'hearth_layers{{state="{state}"}}'))
+    return int(float(line.split()[-1]))
+
+
+def wait_for_sync(machine):
+    """What was adopted is on disk, and the node knows."""
+    wait_for(lambda: layers(machine, "volatile") == 0, 60, "the sync of what was adopted", interval=0.2)
 
 
 class Powered:
@@ -25,7 +37,7 @@ class Powered:
         self.ref, pulled = self.stock.new_image("two", seed=7)
         shared = {layer.digest for layer in image.layers}
         self.own_layer = next(layer.digest for layer in pulled.layers if layer.digest not in shared)
-        self._sync()
+        wait_for_sync(self.machine)
         before = self._directories()
         if imported:
             archive = bed.folder / "two.tar"
@@ -38,15 +50,6 @@ class Powered:
         self.fresh = self._directories() - before
         if not imported:
             self.stock.registry.reset()
-
-    def _sync(self):
-        """What was adopted is on disk, and the node knows."""
-        wait_for(lambda: self._layers("volatile") == 0, 60, "the sync of what was adopted", interval=0.2)
-
-    def _layers(self, state):
-        text = self.machine.sh(f"curl -s http://127.0.0.1:{self.machine.status_port}/metrics").stdout
-        line = next(line for line in text.splitlines() if line.startswith(f'hearth_layers{{state="{state}"}}'))
-        return int(float(line.split()[-1]))
 
     def _directories(self):
         return {folder.name for folder in self.snapshots.iterdir()}
@@ -84,7 +87,7 @@ class Powered:
         assert self.stock.run(self.stock.refs[0]) == "hi\n"
         self.machine.sh("ctr -n k8s.io tasks start waits")
         assert self.ref in self.machine.sh("ctr -n k8s.io i ls -q").stdout
-        wait_for(lambda: self._layers("lost") == 0, 30, "the end of the mending", interval=0.2)
+        wait_for(lambda: layers(self.machine, "lost") == 0, 30, "the end of the mending", interval=0.2)
         assert self.machine.sh("hearth store verify", check=False).returncode == 0
 
 
@@ -136,3 +139,38 @@ def test_what_cannot_be_had_is_named_and_comes_with_the_registry(bed, image):
     wait_for(runs, 60, "the image to run once the registry has the blob", interval=1)
     report = json.loads(machine.sh("hearth repair --output json").stdout)
     assert report["failed"] == 0
+
+
+@pytest.mark.parametrize("version", [*OLD_VERSIONS, "2.1"])
+def test_a_user_namespaces_copy_of_a_layer_is_made_anew_once_it_is_removed(bed, version):
+    """Nobody can unpack it: 1.x names it after the layer, 2.x by a digest that looks like a layer's."""
+    bed.folder.chmod(0o711)  # the container's root is another user, who must reach its bundle
+    stock = StockMachine(bed, version, pause_image(), names=("one",))
+    assert stock.adopt()[0] == 0
+    machine, (ref,) = stock.machine, stock.refs
+    wait_for_sync(machine)
+
+    remap = "--uidmap 0:100000:65536 --gidmap 0:100000:65536 --snapshotter hearth"
+    show = "/bin/ls -ldn /bin/busybox"
+
+    def names():
+        return set(stock.snapshots("hearth"))
+
+    def run_mapped(name="mapped", flags="--rm"):
+        return machine.sh(f"ctr -n k8s.io run {flags} {remap} {ref} {name} {show}", check=False)
+
+    before = names()
+    # A container that stays, or containerd's collector would take the copy.
+    ran = run_mapped("keeps", "")
+    assert ran.returncode == 0 and ran.stdout.split()[2:4] == ["0", "0"], ran
+    (copy,) = names() - before - {"keeps"}
+    stock.reboot(machine.start_node, stock.start_containerd_and_cri, clean=False)
+    wait_for(lambda: copy in names(), 20, "containerd to find the node")
+    refused = run_mapped()
+    assert refused.returncode != 0 and "ctr snapshots rm" in refused.stderr, refused
+    assert layers(machine, "lost") == 0
+    machine.sh("ctr -n k8s.io c rm keeps")
+    machine.sh(f"ctr -n k8s.io snapshots --snapshotter hearth rm {copy}", check=False)  # the collector may have been
+    run(machine.view.argv(["umount", BOOT_ID]))  # a user namespace gets no /proc where something lies over a part of it
+    ran = run_mapped()
+    assert ran.returncode == 0 and ran.stdout.split()[2:4] == ["0", "0"], ran
