@@ -222,11 +222,8 @@ Result<BackupSummary> Unpack(const std::filesystem::path& file, const std::files
   return summary;
 }
 
-}  // namespace
-
-Result<BackupSummary> WriteBackup(const kv::Kv& kv, const std::filesystem::path& root,
-                                  const std::filesystem::path& file) {
-  const std::filesystem::path part = file.native() + ".part";
+Result<BackupSummary> WritePart(const kv::Kv& kv, const std::filesystem::path& root,
+                                const std::filesystem::path& part) {
   Writer out(TRY(OpenFile(part, O_WRONLY | O_CREAT | O_TRUNC, 0600)));
   for (const char* name : kFiles) {
     TRY_STATUS(out.Add(
@@ -236,12 +233,25 @@ Result<BackupSummary> WriteBackup(const kv::Kv& kv, const std::filesystem::path&
   for (int family = kv::kFamilies - 1; family >= 0; --family) {
     TRY_STATUS(CopyFamily(kv, static_cast<kv::Family>(family), out));
   }
-  const BackupSummary summary = TRY(out.Finish());
+  return out.Finish();
+}
+
+}  // namespace
+
+Result<BackupSummary> WriteBackup(const kv::Kv& kv, const std::filesystem::path& root,
+                                  const std::filesystem::path& file) {
+  const std::filesystem::path part = file.native() + ".part";
+  auto written = WritePart(kv, root, part);
   std::error_code error;
-  std::filesystem::rename(part, file, error);
-  if (error) return ErrnoStatus(error.value(), "rename " + part.native());
+  if (written.ok()) std::filesystem::rename(part, file, error);
+  if (error) written = ErrnoStatus(error.value(), "rename " + part.native());
+  if (!written.ok()) {
+    // It may have taken the last of the disk, which the jobs need.
+    std::filesystem::remove(part, error);
+    return written;
+  }
   TRY_STATUS(SyncDirectory(file.parent_path()));
-  return summary;
+  return written;
 }
 
 Result<BackupSummary> CheckBackup(const std::filesystem::path& file) {

@@ -64,6 +64,15 @@ TEST_F(BackupTest, WhatIsCutShortOrChangedIsRefusedAndNothingIsWritten) {
   EXPECT_FALSE(std::filesystem::exists(Fresh()));
 }
 
+TEST_F(BackupTest, OneThatFailsLeavesNothingOnTheDisk) {
+  ASSERT_TRUE(WriteBackup(*kv_, root_, File()).ok());
+  const std::string before = Bytes(File());
+  std::filesystem::remove(root_ / "ca/ca.pem");  // read after the key was written
+  EXPECT_EQ(WriteBackup(*kv_, root_, File()).status().code(), StatusCode::kNotFound);
+  EXPECT_FALSE(std::filesystem::exists(File().native() + ".part"));
+  EXPECT_EQ(Bytes(File()), before) << "the one before stays";
+}
+
 // A power cut in mid-restore leaves the authority's files and no store.
 TEST_F(BackupTest, ARestoreThatWasCutShortIsDoneAgainAndAnotherAuthorityIsKept) {
   ASSERT_TRUE(WriteBackup(*kv_, root_, File()).ok());

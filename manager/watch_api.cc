@@ -137,8 +137,8 @@ std::function<bool()> WatchApi::AllowedTo(const ApiCall& call) const {
 }
 
 Result<ApiAnswer> WatchApi::WatchJob(const ApiCall& call) {
-  OneJob job{.id = TRY(JobIdOf(call)), .event = "job", .show = [this](const Job& shown) {
-               return JobJson(shown, clusters_.List());
+  OneJob job{.id = TRY(JobIdOf(call)), .event = "job", .show = [this](JobId id, Revision revision) {
+               return Render(id, revision);
              }};
   return StreamOf(std::move(job), call);
 }
@@ -146,16 +146,18 @@ Result<ApiAnswer> WatchApi::WatchJob(const ApiCall& call) {
 Result<ApiAnswer> WatchApi::WatchPullJob(const ApiCall& call) {
   OneJob job{.id = TRY(orders_.FindByName(call.parameters.at("name"))),
              .event = "pull-job",
-             .show = [](const Job& shown) { return PullJobJson(shown); }};
+             .show = [this](JobId id, Revision) -> Result<std::string> {
+               std::string text;
+               TRY_STATUS(orders_.Read(id, [&](const Job& found) { text = PullJobJson(found); }));
+               return text;
+             }};
   return StreamOf(std::move(job), call);
 }
 
 Result<ApiAnswer> WatchApi::StreamOf(OneJob job, const ApiCall& call) {
   const auto after = LastEventOf(call);
-  bool ended = false;
   const Revision revision = orders_.feed().Of(job.id);
-  TRY_STATUS(
-      orders_.Read(job.id, [&](const Job& shown) { ended = shown.state != JobState::kPending; }));
+  const bool ended = TRY(orders_.StateOf(job.id)) != JobState::kPending;
   // A browser comes again after the end of a stream, unless it hears this.
   if (ended && after && revision <= *after) return ApiAnswer{204, ""};
   EventStream::Options options{.tools = tools(),
@@ -176,18 +178,17 @@ Result<EventStream::Events> WatchApi::EventsOf(const OneJob& job,
   // Read first, as in Show().
   events.upto = orders_.feed().Of(job.id);
   const std::string id = orders_.feed().NameOf(events.upto);
-  std::string shown;
-  const Status read = orders_.Read(job.id, [&](const Job& found) {
-    events.last = found.state != JobState::kPending;
-    if (!after || *after < events.upto) shown = job.show(found);
-  });
-  if (read.code() == StatusCode::kNotFound) {
+  const auto state = orders_.StateOf(job.id);
+  Result<std::string> shown = state.ok() ? Result<std::string>("") : state.status();
+  if (state.ok() && (!after || *after < events.upto)) shown = job.show(job.id, events.upto);
+  if (shown.status().code() == StatusCode::kNotFound) {
     events.last = true;
     events.text = EventText(id, "removed", nlohmann::json{{"id", job.id}}.dump());
     return events;
   }
-  TRY_STATUS(read);
-  if (!shown.empty()) events.text = EventText(id, job.event, shown);
+  TRY_STATUS(shown.status());
+  events.last = *state != JobState::kPending;
+  if (!shown->empty()) events.text = EventText(id, job.event, *shown);
   return events;
 }
 

@@ -41,7 +41,8 @@ class WatchApi {
   struct OneJob {
     JobId id = 0;
     std::string event;
-    std::function<std::string(const Job&)> show;
+    // As it is at that revision, which was read before, or later.
+    std::function<Result<std::string>(JobId, Revision)> show;
   };
   Result<ApiAnswer> StreamOf(OneJob job, const ApiCall& call);
   Result<EventStream::Events> EventsOf(const OneJob& job, std::optional<Revision> after) const;
