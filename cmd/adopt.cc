@@ -34,7 +34,7 @@ Result<std::string> ContentRoot() {
 class Adopt {
  public:
   Adopt(const Common& common, const AdoptArgs& args, const config::NodeConfig& config,
-        AdminClient& node, const Interrupt& interrupt)
+        AdminClient& node, Interrupt& interrupt)
       : common_(common),
         args_(args),
         ctr_(config.containerd.address),
@@ -48,6 +48,7 @@ class Adopt {
       return Report();
     }
     PullStop pulls(root);
+    const Interrupt::AtSecond resume_pulls(interrupt_, [&pulls] { pulls.End(); });
     TRY_STATUS(Phase("copy", root));
     // A run that was cut short after the restart need not do it again.
     const auto loaded = ContentLoaded(ctr_);
@@ -94,14 +95,14 @@ class Adopt {
   const AdoptArgs& args_;
   const Ctr ctr_;
   ImageMove move_;
-  const Interrupt& interrupt_;
+  Interrupt& interrupt_;
   bool restarted_ = false;
 };
 
 }  // namespace
 
 int RunAdopt(const Common& common, const AdoptArgs& args) {
-  const Interrupt interrupt;
+  Interrupt interrupt;
   const auto config = LoadConfig(common);
   if (!config.ok()) return Fail("adopt", config.status());
   const auto node = AdminClient::Create(config->AdminSocket());

@@ -15,7 +15,7 @@ void EndInterrupted(int) { _exit(hearth::cmd::kInterrupted); }
 // Ends with 130, as scripts are told, unless the command has something to finish first (Interrupt,
 // Signals). Whoever started us with a signal ignored means it.
 void EndWhenInterrupted() {
-  for (const int number : {SIGINT, SIGTERM}) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
     struct sigaction action {};
     sigaction(number, nullptr, &action);
     if (action.sa_handler == SIG_IGN) continue;

@@ -6,17 +6,28 @@
 #include <unistd.h>
 
 #include <array>
+#include <utility>
 
-#include "base/thread.h"
 #include "cmd/commands.h"
 
 namespace hearth::cmd {
+
+namespace {
+
+bool IsIgnored(int signal_number) {
+  struct sigaction now {};
+  return ::sigaction(signal_number, nullptr, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
+}  // namespace
 
 Interrupt::Interrupt() {
   sigset_t mask;
   sigemptyset(&mask);
   sigaddset(&mask, SIGINT);
   sigaddset(&mask, SIGTERM);
+  // A blocked signal comes even where it is ignored: nohup is to mean what it says.
+  if (!IsIgnored(SIGHUP)) sigaddset(&mask, SIGHUP);
   CHECK(pthread_sigmask(SIG_BLOCK, &mask, &before_) == 0);
   signals_ = Fd(signalfd(-1, &mask, SFD_CLOEXEC));
   wake_ = Fd(eventfd(0, EFD_CLOEXEC));
@@ -39,9 +50,24 @@ void Interrupt::Watch() {
     if (ready[1].revents != 0) return;
     signalfd_siginfo info{};
     if (read(signals_.get(), &info, sizeof(info)) != sizeof(info)) continue;
-    if (stop_.stop_requested()) _exit(kInterrupted);
+    if (stop_.stop_requested()) {
+      MutexLock lock(mutex_);  // to the end: `undo_` stays
+      if (undo_) undo_();
+      _exit(kInterrupted);
+    }
     stop_.request_stop();
   }
+}
+
+Interrupt::AtSecond::AtSecond(Interrupt& interrupt, std::function<void()> undo)
+    : interrupt_(interrupt) {
+  MutexLock lock(interrupt_.mutex_);
+  interrupt_.undo_ = std::move(undo);
+}
+
+Interrupt::AtSecond::~AtSecond() {
+  MutexLock lock(interrupt_.mutex_);
+  interrupt_.undo_ = nullptr;
 }
 
 }  // namespace hearth::cmd

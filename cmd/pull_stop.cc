@@ -23,12 +23,21 @@ bool IsThere(const std::filesystem::path& path) {
 
 PullStop::PullStop(std::filesystem::path content_root)
     : ingests_(content_root / kIngests), aside_(content_root / kAside) {
+  MutexLock lock(mutex_);
   Release();
 }
 
-PullStop::~PullStop() { Release(); }
+PullStop::~PullStop() { End(); }
+
+void PullStop::End() {
+  MutexLock lock(mutex_);
+  ended_ = true;
+  Release();
+}
 
 Result<bool> PullStop::Hold() {
+  MutexLock lock(mutex_);
+  if (ended_) return Cancelled("stopping pulls");
   if (!IsThere(ingests_)) return false;
   // Parts of blobs only, and the clients that sent them were told no.
   if (IsThere(aside_)) TRY_STATUS(RemoveTree(aside_));

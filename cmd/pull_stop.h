@@ -6,12 +6,13 @@
 // does. Where we are killed meanwhile, a containerd that starts anew makes a directory of its own,
 // and the next PullStop gives the old one back, or clears it away.
 //
-// One of a store at a time, one thread at a time.
+// One of a store at a time, one thread at a time but for End().
 #pragma once
 
 #include <filesystem>
 
 #include "base/status.h"
+#include "base/thread.h"
 
 namespace hearth::cmd {
 
@@ -28,12 +29,16 @@ class PullStop {
   // call, nor will be. A containerd that began no ingest since its start makes the directory anew
   // when it begins its first, so this is asked until it says false.
   Result<bool> Hold();
+  // As the destructor, from any thread: from then on Hold() says kCancelled.
+  void End();
 
  private:
-  void Release() const;
+  void Release() const REQUIRES(mutex_);
 
   const std::filesystem::path ingests_;
   const std::filesystem::path aside_;
+  Mutex mutex_;
+  bool ended_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace hearth::cmd

@@ -87,6 +87,15 @@ TEST_F(PullStopTest, WhatARunThatWasKilledLeftEndsWithTheNext) {
   EXPECT_TRUE(HasIngest("new"));
 }
 
+TEST_F(PullStopTest, OnceEndedItHoldsNothingMore) {
+  PullStop stop(root_);
+  EXPECT_TRUE(stop.Hold().value());
+  stop.End();
+  EXPECT_TRUE(HasIngest("one"));
+  EXPECT_EQ(stop.Hold().status().code(), StatusCode::kCancelled);
+  EXPECT_TRUE(CanBegin());
+}
+
 TEST_F(PullStopTest, AStoreThatNeverTookABlobIsLeftAlone) {
   PullStop stop(root_ / "nowhere");
   EXPECT_FALSE(stop.Hold().value());

@@ -99,10 +99,17 @@ def test_pulls_go_on_where_the_restart_fails_or_adopt_is_killed(bed, image):
     other, _ = stock.new_image("other", seed=7)
     machine.sh(f"ctr -n k8s.io i pull {other}")
 
-    # Ctrl-C while the last of it is under way, and a kill that nothing can be done about.
+    # Ctrl-C while the last of it is under way.
     interrupted = machine.sh("hearth adopt --restart 'kill -INT $PPID; exec sleep 1'", check=False)
     assert interrupted.returncode == 130 and "run it again" in interrupted.stderr, interrupted.stderr
     machine.sh(f"ctr -n k8s.io i pull {stock.new_image('third', seed=8)[0]}")
+    # A terminal that goes away, and somebody who does not wait for the first signal's end.
+    for seed, signals in ((10, ["HUP"]), (11, ["HUP", "INT"]), (12, ["INT", "TERM"])):
+        kills = "; ".join(f"kill -{name} $PPID" for name in signals)
+        argv = f"env --default-signal=HUP hearth adopt --restart '{kills}; exec sleep 2'"
+        assert machine.sh(argv, check=False).returncode == 130, signals
+        machine.sh(f"ctr -n k8s.io i pull {stock.new_image(f'after-{seed}', seed=seed)[0]}")
+    # And a kill that nothing can be done about.
     killed = machine.sh("hearth adopt --restart 'kill -KILL $PPID'", check=False)
     assert killed.returncode == -signal.SIGKILL
     fourth, _ = stock.new_image("fourth", seed=9)
