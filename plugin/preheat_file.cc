@@ -13,8 +13,12 @@ Result<PreheatResult> FilePreheater::Run(
   request.make_room = [&](uint64_t size_bytes) {
     return options_.collector.MakeRoom(size_bytes, stop);
   };
+  std::optional<uint64_t> before;  // present at the first look
   const auto tell = [&](const FileProgress& now) {
     PreheatProgress shown;
+    if (!before) before = now.present_bytes;
+    // Files are no neighbour's to give.
+    shown.origin_bytes = now.present_bytes - std::min(*before, now.present_bytes);
     shown.bytes_done = now.present_bytes;
     shown.bytes_total = std::max(now.total_bytes.value_or(0), now.present_bytes);
     progress(shown);
@@ -33,6 +37,8 @@ Result<PreheatResult> FilePreheater::Run(
       .already_warm = got.received_bytes == 0,
       .bytes_fetched = got.received_bytes,
       .bytes_total = got.size_bytes,
+      .peer_bytes = 0,
+      .origin_bytes = got.received_bytes,
       .copies = {{.digest = got.digest, .size_bytes = got.size_bytes, .is_manifest = false}}};
 }
 

@@ -124,6 +124,7 @@ def test_a_file_as_the_guide_prints_it(bed):
         ("n2", task_id(url)),
     }
     assert {asked.headers.get("authorization") for asked in origin.asked} == {theirs}
+    assert (done["progress"]["origin_bytes"], done["progress"]["peer_bytes"]) == (2 * 4000, 0)
     origin.clear()
     for node in cluster.nodes:
         assert node.json("explain", url)["warm"]
@@ -160,6 +161,25 @@ def test_harbors_requests(shared, scope):
     assert all({"url", "hostname", "ip"} <= set(task) for task in result["success_tasks"])
     nodes = {task["hostname"] for task in result["success_tasks"]}
     assert len(nodes) == (1 if "seed" in scope else 2)
+
+
+def test_harbors_token_opens_a_private_project(bed, image):
+    """Harbor brings a bearer token of its own; no node has a login there."""
+    registry = bed.registry(auth="bearer")
+    image.push(registry, "test/small:v1", bed.folder / "layout")
+    cluster = Cluster(bed, registry, nodes=1)
+
+    def preheat(headers):
+        url = manifest_url(registry, "test/small:v1")
+        return cluster.wait(cluster.create({"type": "image", "url": url, "headers": headers})["id"])
+
+    for headers in ({}, {"Authorization": "Bearer of.harbor"}):
+        refused = preheat(headers)
+        assert refused["state"] == "FAILURE" and "401" in refused["reason"], refused["reason"]
+    token = registry.tokens.token(["repository:test/small:pull"], USER)
+    done = preheat({"Authorization": f"Bearer {token}"})
+    assert done["state"] == "SUCCESS", done["reason"]
+    assert token not in json.dumps(done)
 
 
 def test_a_failure_says_where_and_why(shared):
