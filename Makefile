@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help deps configure build package demo demo-swarm test unit asan conformance e2e nightly fuzz bench bench-swarm bench-fleet format tidy clean
+.PHONY: help deps configure build package demo demo-swarm test unit asan conformance e2e nightly fuzz bench bench-swarm bench-fleet bench-job format tidy clean
 
 JOBS ?= $(shell nproc)
 PYTHON ?= /usr/bin/python3
@@ -26,6 +26,7 @@ help:
 	@echo "make bench    stock containerd and Hearth side by side; results in docs/benchmarks"
 	@echo "make bench-swarm  nodes that feed each other, against the goals; results in docs/benchmarks"
 	@echo "make bench-fleet  a manager with a thousand simulated nodes, against the goals; results in docs/benchmarks"
+	@echo "make bench-job  a manager's preheat job on three real nodes, against the goals; results in docs/benchmarks"
 	@echo "make format   clang-format on all sources          make tidy   what scripts and clang-tidy can check (ALL=1: all)"
 
 deps:
@@ -101,6 +102,9 @@ bench-swarm: deps build
 
 bench-fleet: deps build
 	@$(PYTHON) -m integration.load.fleet
+
+bench-job: deps build
+	@$(AS_ROOT) $(PYTHON) -m integration.bench.job
 
 format:
 	@git ls-files '*.h' '*.cc' | xargs -r clang-format -i

@@ -25,7 +25,7 @@ from integration.testbed.process import run
 from integration.testbed.swarm import Swarm, blob_image
 
 from . import measure
-from .figure import Figure
+from .figure import Figure, show
 from .tls_server import TlsServer
 
 MB = 1_000_000
@@ -269,14 +269,6 @@ def cases(options):
         "tls": (f"{options.tls_mib} MiB from node to node, no limits", lambda: two_nodes(options.tls_mib << 20, options.rounds)),
         "small": ("4 KiB blobs from another node, no limits", lambda: small_blobs(options.requests)),
     }
-
-
-def show(title, figures):
-    print(f"\n{title}")
-    for figure in figures:
-        goal = f"{figure.compare} {figure.goal:g}" if figure.compare else ""
-        verdict = {None: "", True: "met", False: "MISSED"}[figure.met()]
-        print(f"  {figure.what:<42}{figure.value:>10.3f} {figure.unit:<4}{goal:>10}  {verdict}", flush=True)
 
 
 def main():

@@ -20,7 +20,7 @@ def settings_of(manager, name, token):
 
 class Cluster:
     """A manager and its nodes n1, n2, … or `names`, the first `containerds` of them with a containerd of their own.
-    `folders` says where some of the nodes, or "manager", keep their data: {name: folder}."""
+    `folders` says where some of the nodes (with their containerds), or "manager", keep their data: {name: folder}."""
 
     def __init__(self, bed, *registries, nodes=2, containerds=0, settings=None, names=None, folders=None):
         names = names or [f"n{number}" for number in range(1, nodes + 1)]
@@ -32,7 +32,7 @@ class Cluster:
         for number, name in enumerate(names, 1):
             own = {**settings_of(self.manager, name, token), **(settings or {})}
             if number <= containerds:
-                node, containerd = bed.warm_pair(*registries, mirror=True, settings=own)
+                node, containerd = bed.warm_pair(*registries, on=folders.get(name), mirror=True, settings=own)
                 self.containerds.append(containerd)
             else:
                 node = bed.node(*registries, settings=own, folder=folders.get(name))

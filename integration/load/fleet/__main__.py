@@ -34,10 +34,7 @@ def run(options):
     def take(found):
         for figure in found:
             figures.append(figure)
-            met = figure.met()
-            verdict = "" if met is None else "met" if met else "MISSED"
-            goal = f"{figure.compare} {figure.goal:g}" if figure.compare else ""
-            print(f"{figure.what:<56} {figure.value:>12.3f} {figure.unit:<4} {goal:>10}  {verdict}", flush=True)
+            print(figure.line(), flush=True)
 
     try:
         manager = Manager(pathlib.Path(folder))
