@@ -181,3 +181,39 @@ def test_task_id_of_a_url():
     out = hearth("task-id", "http://example.com/file?Expires=1", "--output", "json")
     assert out.returncode == 0
     assert isinstance(json.loads(out.stdout), dict)
+
+
+# What peers of Dragonfly (client 1.5.10) called a blob when they were asked.
+LAB_DIGEST = "335c241fe16d3ad03e58b6c9972e97cf9cb82c82e24d411dbc96f777a63886c8"
+LAB = f"http://10.77.0.10:5000/v2/lab/small/blobs/sha256:{LAB_DIGEST}"
+PLAIN_ID = "b9f0793c4f9438971149c22d259367b8db9eae06004752eab4b523424a2fcec7"
+MEASURED_IDS = [
+    ([LAB], PLAIN_ID),
+    ([LAB + "?ns=docker.io"], PLAIN_ID),
+    (["HTTP" + LAB[4:]], PLAIN_ID),
+    ([LAB.replace("/lab/", "/lab/./")], PLAIN_ID),
+    ([LAB, "--tag", "foo"], "71b71b0647f41419010b9f5ccd56cf93ccf03b671dbc7f4ae9d3ca6053829e7b"),
+    ([LAB, "--application", "bar"], "3569737943417346ea5846d7fc33284934ebd65dd8f0293a4b7e031dbe8eef54"),
+    ([LAB, "--tag", "foo", "--application", "bar"], "6e6a2d3858ba4efea574c09a61af106e16695c3d6efbd5bbf5ade36eaa83ed41"),
+    ([LAB, "--piece-length", "4194304"], "749f15d33f1087eadb3721c626c74658cdd8ec3e9c31eebe9c896c1e2350ff81"),
+    ([LAB, "--piece-length", "8388608"], "005fe4c5d0983550e7d89d2bda8bc76b8393f7511db9b1be108b7889c31833bb"),
+    ([LAB, "--tag", "foo", "--application", "bar", "--piece-length", "8388608"],
+     "a5d2d9da0ef8b378bf2212917aff0bf8b491d77337a010f014607489426293d6"),
+    ([LAB + "?X-Amz-Signature=1&y=2"], "50ebba981b2747ab58940ce86f046ae36dcfed65fbf6a9e9aa33845fa5726529"),
+    ([LAB + "?foo=1&bar=2&c=3", "--filter", "foo&bar"], "6ecd71b5dfd7324b197952658054dbb09fa301d8b4f4b028ef9c4d7f5807d8eb"),
+    ([LAB + "?ns=docker.io&foo=1", "--filter", "foo"], "b92193e5426ed05ef8c38903c11a2ed72c7d41b6a065edb3cae80e7b883caf77"),
+    ([LAB + "?b=2&a=1"], "1c11a7e0f607375c4504039e0a6513f9532d24921cc7b37af80aaf4d58c9af5b"),
+    ([LAB + "?q=a%20b~*"], "860161f4b23418a74eb516089d7e6f2fc1e73936226591b7d0462f5defbed394"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("argv, measured", MEASURED_IDS, ids=[" ".join(argv)[len(LAB) :] or "plain" for argv, _ in MEASURED_IDS])
+def test_task_ids_that_real_peers_gave(argv, measured):
+    printed = hearth("task-id", *argv).stdout
+    assert measured in printed and LAB_DIGEST in printed
+    assert hearth("task-id", "--scheme", "v2.5", *argv).stdout.split()[-1] == measured
+
+
+def test_task_id_of_content_as_a_real_peer_gave_it():
+    printed = hearth("task-id", "--scheme", "content", "X").stdout
+    assert "4b68ab3847feda7d6c62c1fbcbeebfa35eab7351ed5e78f4ddadea5df64b8015" in printed

@@ -4,6 +4,9 @@ import types
 
 import pytest
 
+from integration.testbed.clients import cri, nerdctl_pull_argv
+from integration.testbed.process import run
+
 HUB = ["docker.io", "index.docker.io", "registry-1.docker.io"]
 
 
@@ -12,9 +15,9 @@ def through_mirror(containerd, name):
     containerd.use_mirror(types.SimpleNamespace(address=name, url="http://127.0.0.1:1"))
 
 
-def pair_behind(bed, registry, name="docker.io"):
+def pair_behind(bed, registry, name="docker.io", **kw):
     endpoints = f'["{registry.url}"]'
-    return bed.warm_pair(registry, settings={f'registry."{name}".endpoints': endpoints}, plain_http=False)
+    return bed.warm_pair(registry, settings={f'registry."{name}".endpoints': endpoints}, plain_http=False, **kw)
 
 
 @pytest.mark.parametrize("table", HUB)
@@ -30,6 +33,32 @@ def test_each_name_of_the_hub_is_one_registry(bed, registry, image, table):
     assert registry.blob_gets() == []
     assert all("ns=docker.io" in r.path for r in registry.requests() if "/manifests/" in r.path)
     assert image.chain_ids()[-1] in containerd.snapshots()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("client", ["ctr", "nerdctl", "cri"])
+@pytest.mark.parametrize("version", ["1.6", "1.7", "2.1"])
+def test_each_client_finds_what_was_preheated_under_another_name(bed, registry, image, version, client):
+    """Each spells the Hub's name in its own way when it asks."""
+    image.push(registry, "library/small:v1", bed.folder / "layout")
+    node, containerd = pair_behind(bed, registry, version=version)
+    node.preheat("docker.io/library/small:v1", depth="layers")
+    registry.reset()
+    for name in HUB:
+        through_mirror(containerd, name)
+        pull_by(containerd, client, f"{name}/library/small:v1")
+    assert registry.blob_gets() == []
+    assert image.chain_ids()[-1] in containerd.snapshots("default" if client == "nerdctl" else "k8s.io")
+
+
+def pull_by(containerd, client, ref):
+    if client == "ctr":
+        containerd.pull(ref)
+    elif client == "nerdctl":
+        flags = ["-hosts-dir", containerd.hosts_dir]
+        run(nerdctl_pull_argv(containerd.socket, ref, *flags, version=containerd.version), timeout=120)
+    else:
+        cri(containerd.socket, "pull", ref)
 
 
 def test_cold_pull_comes_from_the_endpoint_once(bed, registry, image):

@@ -6,12 +6,12 @@ import pytest
 
 from integration.e2e.test_preheat import push_index
 from integration.testbed import Image, small_image
-from integration.testbed.clients import cri, nerdctl_pull_argv
+from integration.testbed.clients import cri, nerdctl_pull_argv, real_clients, real_pull_argv
 from integration.testbed.image import base_layer, filler_layer, pause_image
 from integration.testbed.process import run, wait_for
 
 VERSIONS = ["1.6", "1.7", "2.1"]
-CLIENTS = ["ctr", "nerdctl", "cri"]
+CLIENTS = ["ctr", "nerdctl", "cri", *real_clients()]
 MIB = 1 << 20
 slow = pytest.mark.slow
 
@@ -31,12 +31,14 @@ def pull(containerd, client, ref, *flags):
         containerd.pull(ref, *flags)
     elif client == "nerdctl":
         run(nerdctl_pull_argv(containerd.socket, ref, "-plain-http", *flags, version=containerd.version), timeout=300)
-    else:
+    elif client == "cri":
         cri(containerd.socket, "pull", ref, timeout=300)
+    else:
+        run(real_pull_argv(client, containerd.socket, ref, hosts_dir=containerd.hosts_dir), timeout=300)
 
 
 def namespace_of(client):
-    return "default" if client == "nerdctl" else "k8s.io"
+    return "default" if client.endswith("nerdctl") else "k8s.io"
 
 
 def manifests_asked(registry):
@@ -125,16 +127,21 @@ def test_cold_pull_fetches_each_blob_once(pair, registry, ref, image, version, c
 
 
 @slow
+@pytest.mark.parametrize("depth", ["layers", "image"])
+@pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_isolated_content_still_pulls_and_runs(bed, registry, ref, image, version):
-    """containerd takes no blob over without its bytes: the mirror gives them from the store."""
+def test_isolated_content_still_pulls_and_runs(bed, registry, sandbox, ref, image, version, client, depth):
+    """containerd takes no blob over without its bytes: the mirror gives them, or the preheat does, from the store."""
     policy = '[plugins."io.containerd.metadata.v1.bolt"]\n  content_sharing_policy = "isolated"\n'
-    node, containerd = bed.warm_pair(registry, version=version, config_extra=policy, mirror=True)
-    node.preheat(ref, depth="layers")
+    node, containerd = bed.warm_pair(registry, version=version, config_extra=policy, mirror=True, sandbox=sandbox)
+    node.preheat(ref, depth=depth)
     registry.reset()
-    containerd.pull(ref)
+    pull(containerd, client, ref, *(["-hosts-dir", containerd.hosts_dir] if client == "nerdctl" else []))
     assert registry.blob_gets() == []
-    assert containerd.run_container(ref, "/bin/echo", "hi") == "hi\n"
+    namespace = namespace_of(client)
+    run_it = ["-n", namespace, "run", "--rm", "--snapshotter", "hearth", ref, "probe", "/bin/echo", "hi"]
+    assert containerd.ctr(*run_it, timeout=120).stdout == "hi\n"
+    assert image.chain_ids()[-1] in containerd.snapshots(namespace)
 
 
 @slow

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 
 from .paths import CACHE, REPO
 from .process import run
@@ -35,3 +36,17 @@ def cri(socket, *words, timeout=120, **kw):
     """The JSON document that it prints, None where there is none."""
     out = run(cri_argv(socket, *words, **kw), timeout=timeout).stdout
     return json.loads(out) if out.strip() else None
+
+
+def real_clients():
+    """Those of "real nerdctl" and "real crictl" that this machine has on its PATH; they run beside their stand-ins."""
+    return [f"real {name}" for name in ("nerdctl", "crictl") if shutil.which(name)]
+
+
+def real_pull_argv(client, socket, ref, *, hosts_dir, snapshotter="hearth"):
+    if client == "real nerdctl":
+        # Plain http where https does not answer, as for the stand-in.
+        flags = ["--namespace", "default", "--snapshotter", snapshotter, "--hosts-dir", hosts_dir, "--insecure-registry"]
+        return ["nerdctl", "--address", socket, *flags, "pull", "--quiet", ref]
+    endpoint = f"unix://{socket}"
+    return ["crictl", "--runtime-endpoint", endpoint, "--image-endpoint", endpoint, "--timeout", "120s", "pull", ref]
