@@ -216,6 +216,25 @@ TEST(PullJobTest, WhatIsNoYamlSaysWhere) {
   EXPECT_THAT(Parse("&a {b: *a}").problems, Not(HasSubstr("crash")));
 }
 
+// Found by fuzzing: yaml-cpp never comes to the end of these.
+TEST(PullJobTest, ADocumentThatNoneCanBeginLikeIsRefusedAtOnce) {
+  for (const char* endless : {",*a a&[]\n", ",", "a: b\n---\n,\n", "]", "}"}) {
+    EXPECT_THAT(Parse(endless).problems, HasSubstr("not YAML")) << endless;
+  }
+}
+
+TEST(PullJobTest, ValuesAreBoundedWithThoseThatAliasesStandFor) {
+  std::string many = "images: [";
+  for (size_t i = 0; i < YamlObject::kMaxValues; ++i) many += "a,";
+  const std::string bomb =
+      "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n"
+      "c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\n"
+      "e: [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n";
+  for (const std::string& text : {many + "a]", bomb}) {
+    EXPECT_THAT(Parse(text).problems, HasSubstr("more than 100000 values"));
+  }
+}
+
 TEST(PullJobTest, ManyProblemsAreCutShort) {
   std::string fields;
   for (int i = 0; i < 100; ++i) fields += "strange" + std::to_string(i * 1000) + ": 1\n    ";

@@ -1,9 +1,11 @@
 #include "manager/yaml_object.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <set>
+#include <sstream>
 
 #include "base/ascii.h"
 #include "base/nearest_name.h"
@@ -58,8 +60,69 @@ std::string MendWideColons(std::string_view text, YamlProblems& problems) {
   return mended;
 }
 
+// Reads a stream without keeping it, and throws where keeping it would take all memory: yaml-cpp
+// makes documents without end of one that begins with what no document can, as a comma; and a few
+// aliases of aliases stand for more values than anybody has room for.
+class Bounds final : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (mark.pos <= last_start_) {
+      throw YAML::ParserException(mark, "a document cannot begin like this");
+    }
+    last_start_ = mark.pos;
+    sizes_.clear();
+  }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override { Count(mark, 1); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    const auto size = sizes_.find(anchor);
+    Count(mark, size == sizes_.end() ? 1 : size->second);
+  }
+  void OnScalar(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
+                const std::string&) override {
+    Count(mark, 1);
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    Begin(mark, anchor);
+  }
+  void OnSequenceEnd() override { End(); }
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    Begin(mark, anchor);
+  }
+  void OnMapEnd() override { End(); }
+
+ private:
+  void Begin(const YAML::Mark& mark, YAML::anchor_t anchor) {
+    open_.emplace_back(anchor, values_);
+    Count(mark, 1);
+  }
+  void End() {
+    const auto [anchor, before] = open_.back();
+    open_.pop_back();
+    sizes_[anchor] = values_ - before;
+  }
+  void Count(const YAML::Mark& mark, size_t values) {
+    values_ += values;
+    if (values_ > YamlObject::kMaxValues) {
+      throw YAML::ParserException(
+          mark, "more than " + std::to_string(YamlObject::kMaxValues) + " values");
+    }
+  }
+
+  int last_start_ = -1;
+  size_t values_ = 0;
+  std::vector<std::pair<YAML::anchor_t, size_t>> open_;  // collections, and values before each
+  std::map<YAML::anchor_t, size_t> sizes_;               // in values, of what has an anchor
+};
+
 Result<std::vector<YAML::Node>> Load(std::string_view text) {
   try {
+    std::istringstream stream{std::string(text)};
+    YAML::Parser parser(stream);
+    for (Bounds bounds; parser.HandleNextDocument(bounds);) {
+    }
     return YAML::LoadAll(std::string(text));
   } catch (const YAML::Exception& error) {
     const std::string line =

@@ -35,10 +35,12 @@ class YamlProblems {
 class YamlObject {
  public:
   static constexpr uint64_t kMaxBytes = 1024 * 1024;
+  static constexpr size_t kMaxValues = 100'000;  // of some 500 bytes each
 
-  // The documents of a stream, empty ones left out. kInvalidArgument: not YAML (names the line); of
-  // keys that end in a full-width colon it tells `problems` and reads on. kResourceExhausted:
-  // larger than kMaxBytes. `problems` must outlive what is returned.
+  // The documents of a stream, empty ones left out. kInvalidArgument: not YAML, or more than
+  // kMaxValues values (names the line); of keys that end in a full-width colon it tells `problems`
+  // and reads on. kResourceExhausted: larger than kMaxBytes. `problems` must outlive what is
+  // returned.
   static Result<std::vector<YamlObject>> ParseAll(std::string_view text, YamlProblems& problems);
 
   ~YamlObject();
