@@ -33,10 +33,26 @@ bool IsSettled(const Target& target) {
 
 }  // namespace
 
-Job RetryOf(Job job, const std::set<std::string>& left_out, WallTime now) {
+Job RetryOf(Job job, const std::vector<Target>& nodes, WallTime now) {
   Restart(job, now);
+  std::set<std::string> taken;
+  for (const Target& target : job.targets) taken.insert(target.node_id);
   for (Target& target : job.targets) {
-    if (target.state != TargetState::kDone && !left_out.contains(target.node_id)) AskAgain(target);
+    if (target.state == TargetState::kDone) continue;
+    const auto same = std::ranges::find(nodes, target.node_id, &Target::node_id);
+    const auto node =
+        same != nodes.end() ? same : std::ranges::find_if(nodes, [&](const auto& one) {
+          // The cluster of a name that nobody had is not known.
+          return one.name == target.name &&
+                 (target.cluster.empty() || one.cluster == target.cluster) &&
+                 !taken.contains(one.node_id);
+        });
+    if (node == nodes.end()) continue;
+    taken.insert(node->node_id);
+    target.node_id = node->node_id;
+    target.host = node->host;
+    target.cluster = node->cluster;
+    AskAgain(target);
   }
   return job;
 }

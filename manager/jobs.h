@@ -135,9 +135,9 @@ class Jobs {
   std::vector<JobAction> actions_;
 };
 
-// A copy of a job that ended, whose failed targets are to be tried again. Nothing is done again
-// that was done, nor on the nodes `left_out`.
-Job RetryOf(Job job, const std::set<std::string>& left_out, WallTime now);
+// A copy of a job that ended, whose failed targets are to be tried again where they are among
+// `nodes`. Nothing is done again that was done. A node that joined anew under its name is the same.
+Job RetryOf(Job job, const std::vector<Target>& nodes, WallTime now);
 // Of a standing preheat that ended: all of these are asked, as at its creation …
 Job RefreshOf(Job job, std::vector<Target> targets, WallTime now);
 // … or these beside those that it has.

@@ -22,12 +22,13 @@ class JobsTest : public ::testing::Test {
     job.spec = std::move(spec);
     if (job.spec.items.empty()) job.spec.items.emplace_back().url = "r/i:v";
     job.deadline = kNow + job.spec.timeout;
-    for (const char name : nodes) {
-      Target target;
-      target.node_id = target.name = std::string(1, name);
-      job.targets.push_back(target);
-    }
+    for (const char name : nodes) job.targets.push_back(TargetOf(std::string(1, name)));
     return job;
+  }
+  static Target TargetOf(const std::string& name) {
+    Target target;
+    target.node_id = target.name = name;
+    return target;
   }
   JobId Add(const std::string& nodes, JobSpec spec = {}) {
     Job job = Make(nodes, std::move(spec));
@@ -293,7 +294,7 @@ TEST_F(JobsTest, ARetryOfTheFailedPartLeavesTheRestAlone) {
   Report("a", id, Warm());
   Report("b", id, Failed(NotFound("x")));
   (void)Said();
-  const Job again = RetryOf(*jobs_.Find(id), {}, kNow + minutes(5));
+  const Job again = RetryOf(*jobs_.Find(id), {TargetOf("a"), TargetOf("b")}, kNow + minutes(5));
   jobs_.Remove(id);
   (void)Said();
   EXPECT_EQ(jobs_.Add(again), OkStatus());
@@ -303,6 +304,27 @@ TEST_F(JobsTest, ARetryOfTheFailedPartLeavesTheRestAlone) {
   EXPECT_EQ(Picture(id), "Dr");
   Report("b", id, Warm(), 2);
   EXPECT_EQ(jobs_.Find(id)->state, JobState::kSuccess);
+}
+
+// Its disk was replaced, or it had not joined yet when a pull job named it.
+TEST_F(JobsTest, ARetryAsksTheNodeThatHasTheNameNowAndNobodyWhoIsGone) {
+  Job job;
+  for (const char* name : {"anew", "gone", "first", "other"}) {
+    job.targets.push_back(TargetOf(name));
+    job.targets.back().state = TargetState::kFailed;
+  }
+  for (Target& target : job.targets) target.node_id = "old " + target.name;
+  for (Target& target : job.targets) target.cluster = "c";
+  job.targets[2].node_id = job.targets[2].cluster = "";  // nobody had that name
+  std::vector<Target> nodes = {TargetOf("anew"), TargetOf("first"), TargetOf("other")};
+  for (Target& node : nodes) node.cluster = node.name == "other" ? "another" : "c";
+  const Job again = RetryOf(job, nodes, kNow);
+  std::vector<std::string> asked;
+  for (const Target& target : again.targets) {
+    if (target.state == TargetState::kWaiting) asked.push_back(target.node_id);
+  }
+  EXPECT_THAT(asked, testing::ElementsAre("anew", "first"));
+  EXPECT_EQ(again.targets[2].cluster, "c");
 }
 
 }  // namespace

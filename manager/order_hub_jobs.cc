@@ -260,14 +260,14 @@ Status OrderHub::Retry(JobId id) {
     return FailedPrecondition("job " + std::to_string(id) + " is under way (cancel it first)");
   }
   if (!ended_.contains(id)) return NoJob(id);
-  std::set<std::string> left_out;
+  std::vector<Target> nodes;
   for (const Node& node : options_.fleet.List()) {
-    if (node.cordoned || node.banned) left_out.insert(node.id);
+    if (!node.cordoned && !node.banned) nodes.push_back(TargetFor(node));
   }
-  Job job = RetryOf(TRY(options_.store.Load(id)), left_out, options_.clock.WallNow());
+  Job job = RetryOf(TRY(options_.store.Load(id)), nodes, options_.clock.WallNow());
   if (CountsOf(job).waiting == 0) {
     return FailedPrecondition("nothing of job " + std::to_string(id) +
-                              " failed on a node that is neither cordoned nor banned");
+                              " failed on a node that is here and neither cordoned nor banned");
   }
   TRY_STATUS(Resume(std::move(job)));
   (void)Apply();
