@@ -3,6 +3,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "base/units.h"
 #include "cmd/admin_client.h"
 #include "cmd/commands.h"
 #include "cmd/ctr.h"
@@ -44,7 +45,13 @@ class Adopt {
   Result<int> Run() {
     const std::string root = TRY(ContentRoot());
     if (args_.dry_run) {
-      TRY_STATUS(Phase("plan", root));
+      const Status planned = Phase("plan", root);
+      if (const auto room = move_.room()) {
+        move_.Say("layers, and blobs that cannot be shared, would take " +
+                  FormatByteSize(room->needed_bytes) + ", where " +
+                  FormatByteSize(room->free_bytes) + " are free");
+      }
+      TRY_STATUS(planned);
       return Report();
     }
     PullStop pulls(root);
@@ -81,6 +88,7 @@ class Adopt {
       json report = json::parse(move_.Report());
       report["dry_run"] = args_.dry_run;
       report["restarted"] = restarted_;
+      report["needed_bytes"] = move_.room() ? move_.room()->needed_bytes : 0;
       std::cout << report.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
     }
     move_.Say((args_.dry_run ? "would take " : "took ") + move_.BlobsLine());

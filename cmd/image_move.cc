@@ -90,6 +90,7 @@ struct ImageMove::Sums {
   uint64_t reflinked = 0;
   uint64_t linked = 0;
   uint64_t copied = 0;
+  std::optional<Room> room;
 };
 
 ImageMove::ImageMove(AdminClient& node, std::string path, bool say, const Interrupt& interrupt)
@@ -130,6 +131,10 @@ Status ImageMove::Take(std::string_view line, bool tell_blobs, bool& done) {
   if (kind == "blob" && tell_blobs) {
     Say(event.value("digest", "") + " " + FormatByteSize(event.value("size_bytes", uint64_t{0})));
   }
+  if (kind == "room" && !sums_->room) {
+    sums_->room =
+        Room{event.value("needed_bytes", uint64_t{0}), event.value("free_bytes", uint64_t{0})};
+  }
   if (kind == "done") {
     done = true;
     sums_->blobs += event.value("blobs", uint64_t{0});
@@ -142,6 +147,8 @@ Status ImageMove::Take(std::string_view line, bool tell_blobs, bool& done) {
 }
 
 uint64_t ImageMove::blobs() const { return sums_->blobs; }
+
+std::optional<ImageMove::Room> ImageMove::room() const { return sums_->room; }
 
 std::string ImageMove::BlobsLine() const {
   std::string ways;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,12 @@ class ImageMove {
   uint64_t blobs() const;
   size_t failed() const;
   size_t images() const;
+  // Of the first call that told, in our store's file system: what it takes there, and what is free.
+  struct Room {
+    uint64_t needed_bytes = 0;
+    uint64_t free_bytes = 0;
+  };
+  std::optional<Room> room() const;
   // "12 blobs, 1.2 GiB (12 hard-linked)"
   std::string BlobsLine() const;
   // The JSON object {"blobs", "bytes", "reflinked", "linked", "copied", "images", "failed"}.

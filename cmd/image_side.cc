@@ -57,7 +57,8 @@ ImageSide::ImageSide(NodeBase& base)
                  .swarm = *base.swarm,
                  .registrar = containerd.registrar.get()}) {
   if (!containerd.client) return;
-  takeover.emplace(plugin::Takeover::Options{*base.store, builder, *containerd.client});
+  takeover.emplace(
+      plugin::Takeover::Options{*base.store, *base.collector, builder, *containerd.client});
   handback.emplace(plugin::Handback::Options{*base.store, *containerd.client, *containerd.inventory,
                                              *containerd.handback});
   repair.emplace(plugin::Repair::Options{

@@ -178,6 +178,18 @@ class GrpcContainerdClient final : public ContainerdClient {
     return Exists(snapshots_->Stat(context.get(), request, &response), "stat of snapshot " + name);
   }
 
+  Result<uint64_t> SnapshotBytes(const std::string& ns, const std::string& snapshotter,
+                                 const std::string& name) override {
+    Call context(*this, ns, "");
+    snapshots::UsageRequest request;
+    request.set_snapshotter(snapshotter);
+    request.set_key(name);
+    snapshots::UsageResponse response;
+    TRY_STATUS(
+        Ended(snapshots_->Usage(context.get(), request, &response), "usage of snapshot " + name));
+    return static_cast<uint64_t>(std::max<int64_t>(response.size(), 0));
+  }
+
   Result<ImageRecord> GetImage(const std::string& ns, const std::string& name) override {
     Call context(*this, ns, "");
     images::GetImageRequest request;

@@ -82,6 +82,9 @@ class ContainerdClient {
                                const std::optional<Digest>& parent_chain) = 0;
   virtual Result<bool> HasSnapshot(const std::string& ns, const std::string& snapshotter,
                                    const std::string& name) = 0;
+  // Bytes on disk of a snapshot alone, as its snapshotter counts them. kNotFound.
+  virtual Result<uint64_t> SnapshotBytes(const std::string& ns, const std::string& snapshotter,
+                                         const std::string& name) = 0;
 
   virtual Result<std::vector<std::string>> ListNamespaces() = 0;
   virtual Result<std::vector<ImageRecord>> ListImages(const std::string& ns) = 0;

@@ -39,6 +39,10 @@ class Containerd final : public ContainerdClient {
   Result<bool> HasSnapshot(const std::string&, const std::string&, const std::string&) override {
     return false;
   }
+  Result<uint64_t> SnapshotBytes(const std::string&, const std::string&,
+                                 const std::string&) override {
+    return NotFound("snapshot");
+  }
   Result<std::vector<std::string>> ListNamespaces() override { return std::vector<std::string>(); }
   Result<std::vector<ImageRecord>> ListImages(const std::string&) override {
     return std::vector<ImageRecord>();

@@ -4,11 +4,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "base/file.h"
+#include "base/units.h"
 #include "plugin/document.h"
 #include "plugin/image_layers.h"
+#include "store/disk.h"
 
 namespace hearth::plugin {
 
@@ -17,6 +20,11 @@ namespace {
 // Deleted when an image is registered; this long only where we were killed meanwhile.
 constexpr std::chrono::hours kLeaseLife{24};
 constexpr mode_t kBlobMode = 0600;
+constexpr uint64_t kGuessedGrowth = 3;  // of a layer whose size unpacked nobody knows
+
+std::filesystem::path BlobPath(const std::filesystem::path& content_root, const Digest& digest) {
+  return content_root / "blobs" / "sha256" / digest.hex();
+}
 
 // Visits the digests of files below root/blobs/sha256. OK when there is no such directory.
 Status WalkContent(
@@ -93,6 +101,60 @@ Result<BlobTaken> Takeover::Take(const std::filesystem::path& file, const Digest
   auto taken = take();
   if (!taken.ok() || taken->how == SharedBy::kThere) (void)::unlink(here.c_str());
   return taken;
+}
+
+// --- room ---
+
+Result<RoomNeeded> Takeover::Needs(const std::filesystem::path& content_root,
+                                   std::stop_token stop) const {
+  RoomNeeded needed;
+  needed.free_bytes = TRY(store::RealDisk().FreeBytes(options_.store.root()));
+  if (!CanShare(content_root, options_.store.root())) {
+    for (const BlobTaken& blob : TRY(Missing(content_root))) needed.copy_bytes += blob.size_bytes;
+  }
+  const auto read = [&](const Digest& digest, uint64_t limit_bytes) -> Result<std::string> {
+    if (options_.store.blobs().Info(digest).ok()) return Read(digest, limit_bytes);
+    return ReadFile(BlobPath(content_root, digest), limit_bytes);
+  };
+  std::set<Digest> seen;
+  for (const std::string& ns : TRY(options_.containerd.ListNamespaces())) {
+    for (const ImageRecord& image : TRY(options_.containerd.ListImages(ns))) {
+      if (stop.stop_requested()) return Cancelled("adoption");
+      const auto manifests = LayersOfImage(image, read);
+      if (!manifests.ok()) continue;  // nor can it be unpacked, which says why
+      for (const ImageLayers& manifest : *manifests) {
+        for (const ImageLayer& layer : manifest.layers) {
+          if (!seen.insert(layer.chain).second) continue;
+          // One that is there must not go for the sake of the others.
+          if (options_.store.snapshots().TouchLayer(layer.chain).ok()) continue;
+          needed.unpack_bytes += TRY(UnpackedBytes(ns, layer));
+        }
+      }
+    }
+  }
+  return needed;
+}
+
+Result<uint64_t> Takeover::UnpackedBytes(const std::string& ns, const ImageLayer& layer) const {
+  const auto bytes =
+      options_.containerd.SnapshotBytes(ns, options_.built_in_snapshotter, layer.chain.ToString());
+  if (bytes.ok() || bytes.status().code() == StatusCode::kUnavailable) return bytes;
+  return layer.blob.size_bytes * kGuessedGrowth;
+}
+
+Status Takeover::CheckRoom(const RoomNeeded& needed, std::stop_token stop) const {
+  if (needed.total_bytes() == 0) return OkStatus();
+  return options_.collector.CheckRoom(needed.total_bytes(), std::move(stop))
+      .Annotate("adopting takes " + FormatByteSize(needed.total_bytes()) + " in " +
+                options_.store.root().string() + " (" + FormatByteSize(needed.copy_bytes) +
+                " of blobs to copy, " + FormatByteSize(needed.unpack_bytes) +
+                " of layers to unpack), where " + FormatByteSize(needed.free_bytes) + " are free");
+}
+
+Status Takeover::MakeRoom(const RoomNeeded& needed, std::stop_token stop) {
+  if (needed.total_bytes() == 0) return OkStatus();
+  TRY_STATUS(CheckRoom(needed, stop));
+  return options_.collector.MakeRoom(needed.total_bytes(), std::move(stop));
 }
 
 // --- images ---

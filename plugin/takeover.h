@@ -21,6 +21,7 @@
 #include "plugin/containerd_client.h"
 #include "plugin/layer_builder.h"
 #include "plugin/share_blob.h"
+#include "store/collector.h"
 #include "store/store.h"
 
 namespace hearth::plugin {
@@ -29,6 +30,14 @@ struct BlobTaken {
   Digest digest;
   uint64_t size_bytes = 0;
   SharedBy how = SharedBy::kThere;
+};
+
+// Of the file system that our store is on.
+struct RoomNeeded {
+  uint64_t copy_bytes = 0;    // of blobs that cannot be shared
+  uint64_t unpack_bytes = 0;  // of layers
+  uint64_t free_bytes = 0;    // what there is
+  uint64_t total_bytes() const { return copy_bytes + unpack_bytes; }
 };
 
 struct ImageTaken {
@@ -42,9 +51,11 @@ class Takeover {
  public:
   struct Options {
     store::Store& store;
+    store::Collector& collector;
     LayerBuilder& builder;
     ContainerdClient& containerd;
     std::string snapshotter = "hearth";
+    std::string built_in_snapshotter = "overlayfs";
   };
   explicit Takeover(Options options) : options_(std::move(options)) {}
 
@@ -56,6 +67,14 @@ class Takeover {
                    const std::function<void(const BlobTaken&)>& report, std::stop_token stop);
   // Blobs below `content_root` that we lack.
   Result<std::vector<BlobTaken>> Missing(const std::filesystem::path& content_root) const;
+  // What is left to do takes that much. A layer that the built-in snapshotter has becomes as large
+  // as it is there; the size of another is guessed. Errors as UnpackImages().
+  Result<RoomNeeded> Needs(const std::filesystem::path& content_root, std::stop_token stop) const;
+  // Evicts what has to go for that. kResourceExhausted: even then it would not fit in; nothing was
+  // evicted, and the message has the figures and the keys to change.
+  Status MakeRoom(const RoomNeeded& needed, std::stop_token stop);
+  // What MakeRoom() would say.
+  Status CheckRoom(const RoomNeeded& needed, std::stop_token stop) const;
   // Unpacks the layers of every image that containerd lists. An error is one of containerd; what is
   // wrong with one image stands in its report.
   Status UnpackImages(const std::function<void(const ImageTaken&)>& report, std::stop_token stop);
@@ -79,6 +98,7 @@ class Takeover {
   Status Unpack(const ImageLayers& image, const std::stop_token& stop);
   Status Register(const std::string& ns, const ImageLayers& image, const std::string& lease);
   Result<std::string> Read(const Digest& digest, uint64_t limit_bytes) const;
+  Result<uint64_t> UnpackedBytes(const std::string& ns, const ImageLayer& layer) const;
 
   const Options options_;
 };

@@ -28,15 +28,21 @@ class Call {
 
   Status Plan(const std::filesystem::path& root) {
     for (const BlobTaken& blob : TRY(takeover_.Missing(root))) Tell(blob, /*taken=*/false);
+    const RoomNeeded needed = TRY(takeover_.Needs(root, stop_));
+    Tell(needed);
+    TRY_STATUS(takeover_.CheckRoom(needed, stop_));
     return Done();
   }
 
   Status Copy(const std::filesystem::path& root) {
     for (int turn = 0; turn < kMaxTurns; ++turn) {
       const size_t before = count_.blobs;
+      TRY_STATUS(MakeRoom(root));
       TRY_STATUS(TakeBlobs(root));
       if (turn > 0 && count_.blobs == before) break;
       count_.images = count_.failed = 0;
+      // Once more: of the store's quota shared blobs have their share too.
+      TRY_STATUS(MakeRoom(root));
       TRY_STATUS(
           takeover_.UnpackImages([this](const auto& image) { Tell(image, "unpacked"); }, stop_));
     }
@@ -49,6 +55,7 @@ class Call {
           "containerd has no snapshotter hearth yet (run: hearth install, then restart it)");
     }
     TRY_STATUS(TakeBlobs(root));
+    TRY_STATUS(MakeRoom(root));
     TRY_STATUS(takeover_.UnpackImages([](const auto&) {}, stop_));
     TRY_STATUS(takeover_.RegisterImages([this](const auto& image) { Tell(image, "registered"); },
                                         tell || count_.blobs > 0, stop_));
@@ -56,6 +63,12 @@ class Call {
   }
 
  private:
+  Status MakeRoom(const std::filesystem::path& root) {
+    const RoomNeeded needed = TRY(takeover_.Needs(root, stop_));
+    if (!std::exchange(told_room_, true)) Tell(needed);
+    return takeover_.MakeRoom(needed, stop_);
+  }
+
   Status TakeBlobs(const std::filesystem::path& root) {
     return takeover_.TakeBlobs(
         root,
@@ -73,6 +86,12 @@ class Call {
            {"digest", blob.digest.ToString()},
            {"size_bytes", blob.size_bytes},
            {"how", taken ? NameOf(blob.how) : "missing"}});
+  }
+
+  void Tell(const RoomNeeded& needed) {
+    Write({{"event", "room"},
+           {"needed_bytes", needed.total_bytes()},
+           {"free_bytes", needed.free_bytes}});
   }
 
   void Tell(const ImageTaken& image, const char* state) {
@@ -106,6 +125,7 @@ class Call {
   const std::function<void(std::string, bool)>& write_;
   const std::stop_token stop_;
   Count count_;
+  bool told_room_ = false;
 };
 
 }  // namespace

@@ -15,9 +15,12 @@ namespace hearth::plugin {
 // containerd had been restarted before all was copied, "tell": true.
 //   plan    says what would be taken, and takes nothing
 //   copy    blobs, then layers, until a turn finds nothing new
+// All of them fail with kResourceExhausted, before anything is written, where the disk, or the
+// store's quota, has no room for it.
 //   finish  the same once more, then tells containerd's namespaces; kFailedPrecondition while
 //           containerd has no snapshotter `hearth`
-// `write` gets a JSON object per blob (true: may be dropped for a slow reader) and image, and
+// `write` gets a JSON object of the room that it takes, one per blob (true: may be dropped for a
+// slow reader) and image, and
 // {"event":"done",…} at the end. Blocks.
 Status RunTakeover(Takeover& takeover, std::string_view body,
                    const std::function<void(std::string, bool)>& write, std::stop_token stop);

@@ -13,6 +13,7 @@ from integration.testbed.image import Image, base_layer, filler_layer
 from integration.testbed.process import run, wait_for
 from integration.testbed.stock import BUILT_IN, StockMachine
 
+MIB = 1 << 20
 VERSIONS = [pytest.param("1.6", marks=pytest.mark.slow), pytest.param("1.7", marks=pytest.mark.slow), "2.1"]
 
 
@@ -136,9 +137,44 @@ def test_images_are_listed_also_where_containerd_was_restarted_too_early(bed, im
         assert stock.run(ref) == "hi\n"
 
 
+def test_without_room_nothing_is_taken(bed):
+    """The layers unpacked anew would take the disk below min_free: it is said before anything is written."""
+    disk = bed.ext4(400 * MIB)
+    large = Image.of([base_layer(), filler_layer(1, 24 * MIB), filler_layer(2, 24 * MIB)], ["gzip", "gzip", "none"])
+    stock = StockMachine(bed, "2.1", large, names=("large",), folder=disk.path / "m")
+    machine = stock.machine
+
+    def free():
+        os.sync()
+        stat = os.statvfs(disk.path)
+        return stat.f_bavail * stat.f_frsize
+
+    def with_min_free(size):
+        machine.node.stop()
+        machine.write_node_config(f'store = {{quota = "100%", min_free = "{size}", min_free_inodes = "0"}}')
+        machine.start_node()
+
+    code, plan = stock.adopt("--dry-run")
+    assert code == 0 and 48 * MIB <= plan["needed_bytes"] < 60 * MIB, plan
+    before = free()
+    with_min_free(before - 30 * MIB)
+    for flags in ("--dry-run", ""):
+        refused = machine.sh(f"hearth adopt {flags} --restart false", check=False)
+        assert refused.returncode == 1 and "of layers to unpack" in refused.stderr, refused
+        assert "store.min_free" in refused.stderr and "are free" in refused.stderr, refused.stderr
+    held = json.loads(machine.sh("hearth store ls --output json").stdout)
+    assert held["blobs"] == held["layers"] == [] and before - free() < MIB
+    machine.sh(f"ctr -n k8s.io i pull {stock.new_image('other', seed=7)[0]}")
+    least = before - 80 * MIB
+    with_min_free(least)
+    code, report = stock.adopt()
+    assert code == 0 and report["failed"] == 0, report
+    assert least <= free() < before - 48 * MIB
+    assert stock.run(stock.refs[0]) == "hi\n"
+
+
 # ---- where the node's store lies on another file system: every byte is copied
 
-MIB = 1 << 20
 COPY_LAYERS = 8
 HEARTH_ROOT = "/var/lib/hearth"
 
@@ -183,6 +219,8 @@ class CopyMachine:
 def test_killed_amid_the_copy_it_goes_on_where_it_was(bed, killed):
     copy = CopyMachine(bed)
     stock, machine = copy.stock, copy.machine
+    code, plan = stock.adopt("--dry-run")
+    assert code == 0 and plan["blobs"] == copy.total and plan["needed_bytes"] >= plan["bytes"] + COPY_LAYERS * 24 * MIB
     adopting = copy.start()
     before = copy.blobs()
     if killed == "node":
