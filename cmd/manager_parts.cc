@@ -13,7 +13,7 @@ namespace hearth::cmd {
 
 namespace {
 
-constexpr uint64_t kStoreMemoryBytes = 32ull << 20;
+constexpr uint64_t kStoreMemoryBytes = 16ull << 20;
 constexpr size_t kEnrolThreads = 2;
 constexpr size_t kEnrolQueue = 256;
 constexpr uint64_t kMaxTokenFileBytes = 4096;

@@ -146,11 +146,12 @@ class NodeStream final : public Outbox<From, To>::Reactor {
  private:
   Status Begin() {
     session_ = TRY(handler_.begin(*peer_, message_, outbox_));
+    peer_ = Unknown("told to the hub");  // a certificate takes kilobytes
     return OkStatus();
   }
 
   const StreamHandler<From, To>& handler_;
-  const Result<net::GrpcTlsPeer> peer_;
+  Result<net::GrpcTlsPeer> peer_;  // until the stream has begun
   const std::shared_ptr<Outbox<From, To>> outbox_;
   std::optional<uint64_t> session_;  // of the reading side, and OnDone()
   From message_;

@@ -13,6 +13,7 @@
 #include <grpcpp/security/tls_credentials_options.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
+#include <openssl/bio.h>
 #include <openssl/crypto.h>
 #include <openssl/ssl.h>
 
@@ -46,17 +47,41 @@ constexpr int kReadChunkBytes = 4 * 1024;
 const bool g_only_tls_1_3 =
     ::setenv("GRPC_SSL_CIPHER_SUITES", "ECDHE-RSA-AES128-GCM-SHA256", 1) == 0;
 
-// A connection that is idle gives OpenSSL's buffers back, 32 KiB of them. gRPC hands its SSL
-// objects to nobody; OpenSSL calls this for each new one. From 3.2 on it does so before it has made
-// what the mode is kept in, so that a connection of such a release keeps its buffers.
-void ReleaseBuffers(void* ssl, void*, CRYPTO_EX_DATA*, int, long, void*) {
+// A connection that is idle gives OpenSSL's buffers back, 32 KiB of them, and a server makes no
+// tickets, since nobody resumes a session. gRPC hands its SSL objects to nobody; OpenSSL calls this
+// for each new one. From 3.2 on it does so before it has made what these are kept in, so that a
+// connection of such a release keeps its buffers and makes tickets.
+void Economize(void* ssl, void*, CRYPTO_EX_DATA*, int, long, void*) {
   SSL_set_mode(static_cast<SSL*>(ssl), SSL_MODE_RELEASE_BUFFERS);
+  SSL_set_num_tickets(static_cast<SSL*>(ssl), 0);
 }
 constexpr unsigned long kOpenSsl32 = 0x30200000UL;
-const int g_release_buffers =
-    OpenSSL_version_num() < kOpenSsl32
-        ? SSL_get_ex_new_index(0, nullptr, ReleaseBuffers, nullptr, nullptr)
-        : -1;
+const bool g_economizes = OpenSSL_version_num() >= kOpenSsl32 ||
+                          SSL_get_ex_new_index(0, nullptr, Economize, nullptr, nullptr) >= 0;
+
+// gRPC encrypts this much at once, into a buffer that each connection has.
+constexpr int kFrameBytes = 4 * 1024;
+// It lets OpenSSL's records pass through a BIO pair, 17 KiB each way unless somebody says less. A
+// frame with its overhead has to fit.
+constexpr long kPairBytes = 8 * 1024;
+static_assert(kFrameBytes <= kPairBytes / 2);
+
+// As a BIO's callback, before what it is asked to do; not needed after the pair is made.
+long ShrinkPair(BIO* bio, int operation, const char* argument, size_t, int command, long,
+                int result, size_t*) {
+  if (operation != BIO_CB_CTRL || command != BIO_C_MAKE_BIO_PAIR) return result;
+  BIO* peer = const_cast<BIO*>(reinterpret_cast<const BIO*>(argument));
+  for (BIO* half : {bio, peer}) {
+    (void)BIO_set_write_buf_size(half, kPairBytes);
+    BIO_set_callback_ex(half, nullptr);
+  }
+  return result;
+}
+// OpenSSL calls this for each new BIO.
+void WatchPair(void* parent, void*, CRYPTO_EX_DATA*, int, long, void*) {
+  BIO* bio = static_cast<BIO*>(parent);
+  if (BIO_method_type(bio) == BIO_TYPE_BIO) BIO_set_callback_ex(bio, ShrinkPair);
+}
 
 int Milliseconds(std::chrono::milliseconds time) { return static_cast<int>(time.count()); }
 
@@ -108,6 +133,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(
   arguments.SetMaxReceiveMessageSize(max_message_bytes);
   arguments.SetMaxSendMessageSize(max_message_bytes);
   arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  arguments.SetInt(GRPC_ARG_TSI_MAX_FRAME_SIZE, kFrameBytes);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kMinBackoffMs);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kHandshakeTimeoutMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxBackoffMs);
@@ -139,18 +165,24 @@ Status CheckFiles(const TlsFiles& files) {
 
 }  // namespace
 
+void UseSmallTlsBuffers() {
+  static const int index = BIO_get_ex_new_index(0, nullptr, WatchPair, nullptr, nullptr);
+  CHECK(index >= 0);
+}
+
 struct TlsWatch::Provider {
   std::shared_ptr<tls::CertificateProviderInterface> certificates;
 };
 
-Result<std::shared_ptr<const TlsWatch>> TlsWatch::Start(const TlsFiles& files) {
-  CHECK(g_only_tls_1_3 && g_logs_to_us && g_release_buffers >= 0);
+Result<std::shared_ptr<const TlsWatch>> TlsWatch::Start(const TlsFiles& files,
+                                                        std::chrono::seconds reload) {
+  CHECK(g_only_tls_1_3 && g_logs_to_us && g_economizes);
   if (const Status usable = CheckFiles(files); !usable.ok()) {
     return FailedPrecondition(usable.message());
   }
   auto watcher = std::make_shared<tls::FileWatcherCertificateProvider>(
       files.key.native(), files.certificate.native(), files.authority.native(),
-      static_cast<unsigned>(kTlsReload.count()));
+      static_cast<unsigned>(reload.count()));
   return std::make_shared<const TlsWatch>(std::make_shared<Provider>(Provider{std::move(watcher)}));
 }
 
@@ -172,6 +204,7 @@ Result<std::unique_ptr<GrpcTlsServer>> GrpcTlsServer::Start(Options options) {
   builder.AddChannelArgument(GRPC_ARG_TCP_READ_CHUNK_SIZE, kReadChunkBytes);
   builder.AddChannelArgument(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, kReadChunkBytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder.AddChannelArgument(GRPC_ARG_TSI_MAX_FRAME_SIZE, kFrameBytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(options.keepalive));

@@ -9,6 +9,7 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 #include <gtest/gtest.h>
+#include <openssl/bio.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
 
@@ -33,11 +34,13 @@ class WhoService final : public grpc::Service {
                                                    grpc::internal::RpcMethod::NORMAL_RPC, nullptr));
     MarkMethodRawCallback(
         0, new grpc::internal::CallbackUnaryHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
-               [](grpc::CallbackServerContext* context, const grpc::ByteBuffer*,
+               [](grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
                   grpc::ByteBuffer* response) {
                  const auto peer = CallerOf(*context);
-                 const grpc::Slice text(
-                     peer.ok() ? peer->identity.ToUri() + " " + PeerHost(*context) : "");
+                 const grpc::Slice text(peer.ok()
+                                            ? peer->identity.ToUri() + " " + PeerHost(*context) +
+                                                  std::string(request->Length(), '.')
+                                            : "");
                  *response = grpc::ByteBuffer(&text, 1);
                  auto* reactor = context->DefaultReactor();
                  reactor->Finish(ToGrpc(peer.status()));
@@ -62,11 +65,11 @@ class GrpcTlsTest : public ::testing::Test {
   ~GrpcTlsTest() override { (void)RemoveTree(folder_); }
 
   TlsFiles Write(const std::string& name, const Cluster& cluster, const Identity& identity,
-                 WallTime now = RealClock().WallNow()) {
+                 WallTime now = RealClock().WallNow(), const std::vector<std::string>& hosts = {}) {
     const PrivateKey key = PrivateKey::Generate();
     const auto request = SigningRequest::FromPem(SigningRequest::MakePem(key));
     const auto certificate =
-        cluster.authority.Issue(cluster.key, request.value(), {identity, name, {}}, now);
+        cluster.authority.Issue(cluster.key, request.value(), {identity, name, hosts}, now);
     CHECK(certificate.ok());
     const TlsFiles files{folder_ / (name + ".key"), folder_ / (name + ".crt"),
                          folder_ / (name + ".ca")};
@@ -93,13 +96,14 @@ class GrpcTlsTest : public ::testing::Test {
     return *std::move(server);
   }
 
-  static Result<std::string> Who(const std::shared_ptr<grpc::Channel>& channel) {
+  static Result<std::string> Who(const std::shared_ptr<grpc::Channel>& channel,
+                                 const std::string& text = "") {
     grpc::GenericStub stub(channel);
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
     grpc::CompletionQueue queue;
-    const grpc::Slice nothing;
-    const grpc::ByteBuffer request(&nothing, 1);
+    const grpc::Slice slices[] = {grpc::Slice(text)};
+    const grpc::ByteBuffer request(slices, 1);
     const auto call = stub.PrepareUnaryCall(&context, "/test.Who/Who", request, &queue);
     call->StartCall();
     grpc::ByteBuffer response;
@@ -221,10 +225,63 @@ int ConnectWith(const std::string& address, int version) {
   return done;
 }
 
+TEST_F(GrpcTlsTest, WhatIsLargerThanSmallBuffersGoesThroughThem) {
+  UseSmallTlsBuffers();
+  std::vector<std::string> hosts;
+  for (int i = 0; i < 400; ++i) hosts.push_back("manager-" + std::to_string(i) + ".example.com");
+  const auto server =
+      Serve(service_, Write("manager", cluster_, manager_, RealClock().WallNow(), hosts));
+  const auto channel = MakeTlsChannel(server->address(), Watch(Write("node", cluster_, node_)),
+                                      {Role::kManager, ""});
+  const std::string text(900'000, '.');
+  for (const std::string& sent : {std::string(), text, text}) {
+    const auto answer = Who(channel, sent);
+    EXPECT_EQ(answer.value(), "hearth://default/node/n1 127.0.0.1" + sent);
+  }
+}
+
+TEST_F(GrpcTlsTest, SmallBuffersAreSmall) {
+  UseSmallTlsBuffers();
+  BIO* one = nullptr;
+  BIO* other = nullptr;
+  ASSERT_EQ(BIO_new_bio_pair(&one, 0, &other, 0), 1);
+  EXPECT_EQ(BIO_get_write_guarantee(one), 8 * 1024);
+  EXPECT_EQ(BIO_get_write_guarantee(other), 8 * 1024);
+  BIO_free(one);
+  BIO_free(other);
+}
+
 TEST_F(GrpcTlsTest, SpeaksNothingOlderThanTls13) {
   const auto server = Serve(service_, Write("manager", cluster_, manager_));
   EXPECT_EQ(ConnectWith(server->address(), TLS1_3_VERSION), 1);
   EXPECT_NE(ConnectWith(server->address(), TLS1_2_VERSION), 1);
+}
+
+TEST_F(GrpcTlsTest, NobodyGetsATicketForASessionThatIsNeverResumed) {
+  if (OpenSSL_version_num() >= 0x30200000UL) GTEST_SKIP() << "OpenSSL lets nobody turn them off";
+  const auto server = Serve(service_, Write("manager", cluster_, manager_));
+  const auto to = HostPort::Parse(server->address());
+  const auto fd = ConnectTcp(to->host, to->port, nullptr, std::chrono::seconds(5));
+  ASSERT_TRUE(fd.ok());
+  ASSERT_EQ(::fcntl(fd->get(), F_SETFL, 0), 0);
+  static int tickets;
+  tickets = 0;
+  SSL_CTX* context = SSL_CTX_new(TLS_client_method());
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT);
+  SSL_CTX_sess_set_new_cb(context, [](SSL*, SSL_SESSION*) {
+    ++tickets;
+    return 0;
+  });
+  SSL* ssl = SSL_new(context);
+  const unsigned char alpn[] = {2, 'h', '2'};
+  SSL_set_alpn_protos(ssl, alpn, sizeof(alpn));
+  SSL_set_fd(ssl, fd->get());
+  ASSERT_EQ(SSL_connect(ssl), 1);
+  char byte = 0;
+  EXPECT_EQ(SSL_read(ssl, &byte, 1), 1);  // of HTTP/2's settings, which come after the tickets
+  EXPECT_EQ(tickets, 0);
+  SSL_free(ssl);
+  SSL_CTX_free(context);
 }
 
 TEST_F(GrpcTlsTest, TheAuthorityIsFetchedByItsFingerprintOnly) {
