@@ -72,7 +72,7 @@ Result<TrackerHub::SessionId> TrackerHub::Open(const net::GrpcTlsPeer& peer, con
   session.certificate = std::make_shared<const net::Certificate>(peer.certificate);
   session.last_heard = options_.clock.SteadyNow();
   by_number_[Number(node.number)] = id;
-  ClusterOf(node.cluster);
+  ++ClusterOf(node.cluster).sessions;
   const uint64_t rate = options_.origin_rate ? options_.origin_rate(node.cluster) : 0;
   welcome.mutable_settings()->set_origin_bytes_per_second(rate);
   welcome.mutable_settings()->set_origin_share_bytes_per_second(ShareOf(node.cluster, rate));
@@ -183,6 +183,7 @@ void TrackerHub::End(SessionId id, const Status& why) {
   session.link->Close(why);
   by_number_.erase(Number(session.number));
   absent_[{session.cluster, Number(session.number)}] = options_.clock.SteadyNow() + kGrace;
+  --ClusterOf(session.cluster).sessions;
   options_.fleet.Disconnected(session.node_id);
   sessions_.erase(found);
 }
@@ -251,10 +252,9 @@ Status TrackerHub::Forget(const std::string& node_id) {
 
 // Those who may fetch at once share it: as many as hold leases, at most all.
 uint64_t TrackerHub::ShareOf(const std::string& cluster, uint64_t rate) {
-  size_t connected = 0;
-  for (const auto& [id, session] : sessions_) connected += session.cluster == cluster ? 1 : 0;
-  const size_t swarms = ClusterOf(cluster).tracker.Swarms().size();
-  const size_t fetchers = std::min(connected, kLeaseHolders * std::max<size_t>(swarms, 1));
+  const Cluster& known = ClusterOf(cluster);
+  const size_t swarms = known.tracker.Swarms().size();
+  const size_t fetchers = std::min(known.sessions, kLeaseHolders * std::max<size_t>(swarms, 1));
   return rate / std::max<size_t>(fetchers, 1);
 }
 

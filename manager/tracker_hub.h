@@ -102,6 +102,7 @@ class TrackerHub {
   struct Cluster {
     explicit Cluster(uint64_t seed) : tracker(seed) {}
     Tracker tracker;
+    size_t sessions = 0;
     uint64_t told_share = 0;  // of the origin's rate
     uint64_t told_rate = 0;
   };

@@ -16,6 +16,8 @@ constexpr char kVersion[] = "0.1.0";
 constexpr uint64_t kDiskBytes = 1ull << 40;
 constexpr uint64_t kCopyBytes = 50'000'000;
 constexpr size_t kDigestsPerInventory = 16'384;
+// A thousand watches of one process would take a sixth of its time.
+constexpr std::chrono::hours kReload{1};
 
 v1::Versions Versions() {
   v1::Versions versions;
@@ -79,7 +81,7 @@ Status SimulatedNode::Join(const std::string& token) {
                           .program_version = kVersion})
                    .status());
   }
-  tls_ = TRY(net::TlsWatch::Start(client.files()));
+  tls_ = TRY(net::TlsWatch::Start(client.files(), kReload));
   return OkStatus();
 }
 
