@@ -630,6 +630,9 @@ SPARSE = {
     "pax sparse 1.0": one(pax_sparse_10("f", HOLES, 2 << 20, b"startend"), member("g", b"x")),
     "pax sparse 0.0, many extents": one(pax_sparse_00("f", MANY, 1 << 20, b"x" * 60), member("g", b"x")),
     "pax sparse 1.0, many extents": one(pax_sparse_10("f", MANY, 1 << 20, b"x" * 60), member("g", b"x")),
+    "pax sparse 1.0 of 256 MiB": one(
+        pax_sparse_10("f", [(0, 5), (128 << 20, 6), ((256 << 20) - 3, 3)], 256 << 20, b"startmiddleend"), member("g", b"x")
+    ),
     "pax sparse 1.0 of holes only": one(pax_sparse_10("f", [(1 << 20, 0)], 1 << 20, b""), member("g", b"x")),
     "pax sparse 1.0 without extents": one(pax_sparse_10("f", [], 1 << 20, b""), member("g", b"x")),
     "pax sparse 1.0 of 64 MiB": one(pax_sparse_10("f", [(0, 1), (64 << 20, 0)], 64 << 20, b"x")),
