@@ -1,5 +1,6 @@
 // hearth adopt: copy while the built-in store serves, stop new pulls, copy the rest, restart
 // containerd, register.
+#include <chrono>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -67,12 +68,14 @@ class Adopt {
  private:
   // From the last copy on, no image can come in that only the built-in store has.
   Status Switch(const std::string& root, PullStop& pulls) {
+    const auto since = std::chrono::steady_clock::now();
     for (int turn = 0; turn < kMaxHolds && TRY(pulls.Hold()); ++turn) {
       TRY_STATUS(Phase("copy", root));
     }
     move_.Say("restarting containerd: " + args_.restart);
     TRY_STATUS(RestartContainerd(args_.restart, ctr_, true, interrupt_));
     restarted_ = true;
+    refused_ = std::chrono::steady_clock::now() - since;
     return OkStatus();
   }
 
@@ -88,6 +91,7 @@ class Adopt {
       json report = json::parse(move_.Report());
       report["dry_run"] = args_.dry_run;
       report["restarted"] = restarted_;
+      report["refused_seconds"] = refused_.count();
       report["needed_bytes"] = move_.room() ? move_.room()->needed_bytes : 0;
       std::cout << report.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
     }
@@ -105,6 +109,7 @@ class Adopt {
   ImageMove move_;
   Interrupt& interrupt_;
   bool restarted_ = false;
+  std::chrono::duration<double> refused_{0};  // pulls, until containerd was back
 };
 
 }  // namespace

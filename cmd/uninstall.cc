@@ -165,9 +165,18 @@ class Uninstall {
   }
 
   Status HandBack() {
-    // Where containerd was never restarted with our plugins, all is where it was.
-    if (!TRY(SnapshotterLoaded(ctr_))) return OkStatus();
+    if (!TRY(SnapshotterLoaded(ctr_))) return GiveWithoutUs();
     return Phase("copy");
+  }
+
+  // containerd runs without our plugins: it was never restarted with them, or somebody took them
+  // away by hand, and then its store lacks what adopt and later pulls left in ours alone.
+  Status GiveWithoutUs() {
+    const Status given = Phase("finish");
+    if (given.code() != StatusCode::kUnavailable) return given;
+    std::cerr << "hearth: uninstall: no node answers: blobs that only its store has stay there "
+                 "(start it and run this again before the store is removed)\n";
+    return OkStatus();
   }
 
   // kFailedPrecondition: images that work now would not without us.

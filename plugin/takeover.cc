@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <set>
 #include <utility>
 
 #include "base/file.h"
 #include "base/units.h"
+#include "plugin/blob_check.h"
 #include "plugin/document.h"
 #include "plugin/image_layers.h"
 #include "store/disk.h"
@@ -101,6 +103,48 @@ Result<BlobTaken> Takeover::Take(const std::filesystem::path& file, const Digest
   auto taken = take();
   if (!taken.ok() || taken->how == SharedBy::kThere) (void)::unlink(here.c_str());
   return taken;
+}
+
+Result<bool> Takeover::ContentIsOurs() {
+  constexpr const char* kContent = "io.containerd.content.v1";
+  if (!TRY(options_.containerd.HasPlugin(kContent, "hearth-content"))) return false;
+  return !TRY(options_.containerd.HasPlugin(kContent, "content"));
+}
+
+Result<size_t> Takeover::DropBuiltInBlobs(const std::filesystem::path& content_root,
+                                          std::stop_token stop) {
+  if (!TRY(ContentIsOurs())) return size_t{0};
+  size_t dropped = 0;
+  Status first;
+  TRY_STATUS(WalkContent(content_root, [&](const auto& file, const Digest& digest) -> Status {
+    if (stop.stop_requested()) return Cancelled("adoption");
+    const Status status = DropBuiltInBlob(file, digest, stop);
+    if (status.ok()) {
+      ++dropped;
+    } else if (status.code() != StatusCode::kNotFound && first.ok()) {
+      first = status.Annotate("drop " + file.string() + " of containerd's own store");
+    }
+    return OkStatus();
+  }));
+  TRY_STATUS(first);
+  return dropped;
+}
+
+// Ours is on disk, file, name and record, before it is in the index at all; a power loss may take
+// back no more than the claim of one that was here before, which the mender renews.
+Status Takeover::DropBuiltInBlob(const std::filesystem::path& file, const Digest& digest,
+                                 const std::stop_token& stop) {
+  auto& blobs = options_.store.blobs();
+  // A record without its file, or with another's bytes, gives nothing back.
+  if (TRY(DropIfDamaged(blobs, digest, stop))) TRY_STATUS(Take(file, digest, stop));
+  const store::BlobInfo info = TRY(blobs.Claim(digest));
+  if (::unlink(file.c_str()) < 0) return ErrnoStatus(errno, "unlink");
+  // A name less moves the ctime, after which it would be hashed once more.
+  const auto blob = blobs.Open(digest);
+  if (!blob.ok()) return OkStatus();
+  const auto times = store::FileTimesOf(*(*blob)->file());
+  if (times.ok() && times->written == info.file.written) (void)blobs.NoteRight(digest, *times);
+  return OkStatus();
 }
 
 // --- room ---

@@ -3,8 +3,9 @@
 //
 // Blobs first, while the built-in store still serves; then the layers of its images are unpacked
 // from them; then, once containerd runs with our snapshotter, its namespaces are told of the
-// layers. Every step finds what an earlier run did, so that a run that was cut short is repeated.
-// One run at a time; calls block. Never from inside a call of containerd's.
+// layers, and the built-in store's names of the blobs go. Every step finds what an earlier run did,
+// so that a run that was cut short is repeated. One run at a time; calls block. Never from inside a
+// call of containerd's.
 #pragma once
 
 #include <cstdint>
@@ -86,6 +87,10 @@ class Takeover {
   // left those out that were not whole at its start. As above.
   Status RegisterImages(const std::function<void(const ImageTaken&)>& report, bool tell,
                         std::stop_token stop);
+  // Once containerd reads from our store alone (else nothing is done): removes the built-in store's
+  // files of the blobs that are ours, since nobody would when containerd deletes the blobs. What
+  // we lack stays. How many; an error is the first of those that could not be removed.
+  Result<size_t> DropBuiltInBlobs(const std::filesystem::path& content_root, std::stop_token stop);
 
  private:
   using OnImage = std::function<Status(const std::string& ns, const ImageRecord& image,
@@ -93,6 +98,9 @@ class Takeover {
 
   Result<BlobTaken> Take(const std::filesystem::path& file, const Digest& digest,
                          std::stop_token stop);
+  Result<bool> ContentIsOurs();
+  Status DropBuiltInBlob(const std::filesystem::path& file, const Digest& digest,
+                         const std::stop_token& stop);
   Status EachImage(const OnImage& work, const std::function<void(const ImageTaken&)>& report,
                    std::stop_token stop);
   Status Unpack(const ImageLayers& image, const std::stop_token& stop);

@@ -16,6 +16,7 @@ struct Count {
   size_t blobs = 0;  // taken
   uint64_t bytes = 0;
   SharedCounts by;
+  size_t dropped = 0;  // of the built-in store's own
   size_t images = 0;
   size_t failed = 0;
 };
@@ -59,6 +60,7 @@ class Call {
     TRY_STATUS(takeover_.UnpackImages([](const auto&) {}, stop_));
     TRY_STATUS(takeover_.RegisterImages([this](const auto& image) { Tell(image, "registered"); },
                                         tell || count_.blobs > 0, stop_));
+    count_.dropped = TRY(takeover_.DropBuiltInBlobs(root, stop_));
     return Done();
   }
 
@@ -112,6 +114,7 @@ class Call {
            {"reflinked", count_.by.Of(SharedBy::kReflink)},
            {"linked", count_.by.Of(SharedBy::kLink)},
            {"copied", count_.by.Of(SharedBy::kCopy)},
+           {"dropped", count_.dropped},
            {"images", count_.images},
            {"failed", count_.failed}});
     return OkStatus();

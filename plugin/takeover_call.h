@@ -17,8 +17,9 @@ namespace hearth::plugin {
 //   copy    blobs, then layers, until a turn finds nothing new
 // All of them fail with kResourceExhausted, before anything is written, where the disk, or the
 // store's quota, has no room for it.
-//   finish  the same once more, then tells containerd's namespaces; kFailedPrecondition while
-//           containerd has no snapshotter `hearth`
+//   finish  the same once more, then tells containerd's namespaces, and removes the built-in
+//           store's files of what is ours; kFailedPrecondition while containerd has no
+//           snapshotter `hearth`
 // `write` gets a JSON object of the room that it takes, one per blob (true: may be dropped for a
 // slow reader) and image, and
 // {"event":"done",…} at the end. Blocks.

@@ -9,6 +9,7 @@ from integration.testbed import Image
 from integration.testbed.clients import cri
 from integration.testbed.image import base_layer, filler_layer, pause_image
 from integration.testbed.process import wait_for
+from integration.testbed.stock import StockMachine
 
 MIB = 1 << 20
 LAYER_BYTES = 12 * MIB
@@ -85,6 +86,31 @@ def test_as_many_bytes_are_freed_as_cri_promised(bed, registry, version):
     assert len([blob for blob in store["blobs"] if blob["size_bytes"] > 2 * MIB]) == 2, store["blobs"]
     assert len([layer for layer in store["layers"] if layer["disk_bytes"] > 4 * MIB]) == 2, store["layers"]
     assert node.verify()[0] == 0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_adopted_images_bytes_are_freed(bed, version):
+    """Its blobs, its layers, and what overlayfs unpacked of it before."""
+    disk = bed.ext4(500 * MIB)
+    large = Image.of([base_layer(), filler_layer(1, LAYER_BYTES)], "gzip")
+    stock = StockMachine(bed, version, large, names=("large", "other"), folder=disk.path / "m", pods=True)
+    assert stock.adopt()[0] == 0
+    ref, other = stock.refs[0], stock.refs[1]
+    wait_for(lambda: stock.listed() >= {ref, other}, 30, "CRI to list every image")
+
+    def used():
+        stock.machine.sh("hearth store gc")
+        os.sync()
+        return disk.used_bytes()
+
+    before = used()
+    promised = next(image["size"] for image in stock.cri("images") if ref in image["repo_tags"])
+    assert promised > len(large.layers[1].data) > BESIDES
+    stock.cri("rmi", ref)
+    wanted = promised + 2 * LAYER_BYTES - BESIDES
+    wait_for(lambda: before - used() >= wanted, 30, f"{wanted} bytes to be freed", interval=0.5)
+    assert stock.run(other) == "hi\n"
+    assert stock.machine.sh("hearth store verify").returncode == 0
 
 
 @pytest.mark.slow
