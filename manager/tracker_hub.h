@@ -97,6 +97,8 @@ class TrackerHub {
     std::shared_ptr<const net::Certificate> certificate;
     SteadyTime last_heard{};
     bool in_snapshot = false;  // of its inventory
+    size_t snapshot_blobs = 0;
+    bool held_before = false;  // the snapshot: something; only then are its blobs kept
     std::vector<Digest> snapshot;
   };
   struct Cluster {

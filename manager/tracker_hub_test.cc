@@ -205,6 +205,18 @@ TEST_F(TrackerHubTest, InventoryOutlivesABrokenStreamAndForgetsWhatIsNotNamedAga
   EXPECT_EQ(hub_->BlobsOf(fleet_->FindByName("n1").value()), 0u);
 }
 
+TEST_F(TrackerHubTest, ASnapshotThatNamesTooManyBlobsEndsTheStream) {
+  const Connected node = Connect("n1");
+  constexpr size_t kOfOneMessage = 10'000;
+  v1::FromNode message = Holds(std::vector<Digest>(kOfOneMessage, blob_));
+  message.mutable_inventory()->set_last(false);
+  for (size_t named = 0; named < Inventory::kMaxPerNode; named += kOfOneMessage) {
+    ASSERT_EQ(Say(node, message), OkStatus());
+    message.mutable_inventory()->set_first(false);
+  }
+  EXPECT_EQ(Say(node, message).code(), StatusCode::kResourceExhausted);
+}
+
 TEST_F(TrackerHubTest, ASilentNodeIsGoneAfterThreeHeartbeats) {
   const Connected node = Connect("n1");
   clock_.Advance(3 * TrackerHub::kHeartbeat - seconds(1));

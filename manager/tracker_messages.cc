@@ -139,20 +139,27 @@ Status TrackerHub::TakeInventory(Session& session, const v1::Inventory& inventor
   if (inventory.first()) {
     session.in_snapshot = true;
     session.snapshot.clear();
+    session.snapshot_blobs = 0;
+    // Else there is nothing that it may have lost.
+    session.held_before = tracker.inventory().HeldBy(session.number) > 0;
   }
   if (session.in_snapshot) {
-    if (session.snapshot.size() + added.size() > Inventory::kMaxPerNode) {
+    session.snapshot_blobs += added.size();
+    if (session.snapshot_blobs > Inventory::kMaxPerNode) {
       return ResourceExhausted("more than 200000 blobs on one node");
     }
-    session.snapshot.insert(session.snapshot.end(), added.begin(), added.end());
+    if (session.held_before) {
+      session.snapshot.insert(session.snapshot.end(), added.begin(), added.end());
+    }
   }
   tracker.HoldsNot(session.number, removed, now);
   if (const Status full = tracker.Holds(session.number, session.labels, added, now); !full.ok()) {
     Refuse(session, {}, full);
   }
   if (!session.in_snapshot || !inventory.last()) return OkStatus();
-  // What it held before the stream broke and does not name any more.
   session.in_snapshot = false;
+  if (!session.held_before) return OkStatus();
+  // What it held before the stream broke and does not name any more.
   // In one piece of memory, given back as one: small ones would stay between what is kept.
   std::vector<Digest> named = std::move(session.snapshot);
   session.snapshot = {};
