@@ -183,8 +183,7 @@ void Api::AddCordon(Router& router) {
                body.Flag("drain", drain);
                TRY_STATUS(body.Finish());
                const Node node = TRY(options_.fleet.FindByName(call.parameters.at("name")));
-               TRY_STATUS(options_.fleet.SetCordon(node.id, true, reason));
-               if (drain) options_.orders.Drain(node.id, Aborted("the node is drained: " + reason));
+               TRY_STATUS(options_.orders.Cordon(node.id, reason, drain));
                return NoContent();
              });
   router.Add("DELETE", "/api/v1/nodes/{name}/cordon", Scope::kNode,

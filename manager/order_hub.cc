@@ -171,10 +171,14 @@ void OrderHub::Lost(const std::string& node_id, const Status& why) {
   (void)Apply();
 }
 
-void OrderHub::Drain(const std::string& node_id, const Status& why) {
+// Under the lock that jobs are made under, from the choice of their nodes to their orders.
+Status OrderHub::Cordon(const std::string& node_id, const std::string& reason, bool drain) {
   MutexLock lock(mutex_);
-  jobs_.Drain(node_id, why, options_.clock.WallNow());
+  TRY_STATUS(options_.fleet.SetCordon(node_id, true, reason));
+  if (!drain) return OkStatus();
+  jobs_.Drain(node_id, Aborted("the node is drained: " + reason), options_.clock.WallNow());
   (void)Apply();
+  return OkStatus();
 }
 
 void OrderHub::CloseAll(const Status& why) {

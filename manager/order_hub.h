@@ -71,8 +71,9 @@ class OrderHub {
   void Closed(SessionId session) EXCLUDES(mutex_);
   // The node was forgotten or banned.
   void Lost(const std::string& node_id, const Status& why) EXCLUDES(mutex_);
-  // Its share of every job under way ends with `why`; the node stays connected.
-  void Drain(const std::string& node_id, const Status& why) EXCLUDES(mutex_);
+  // No job that is made after this has returned asks the node. With `drain` its share of every job
+  // under way ends; the node stays connected. kNotFound.
+  Status Cordon(const std::string& node_id, const std::string& reason, bool drain) EXCLUDES(mutex_);
   // At least once a second.
   void Tick() EXCLUDES(mutex_);
   void CloseAll(const Status& why) EXCLUDES(mutex_);
@@ -86,11 +87,13 @@ class OrderHub {
   // another request. Errors as ChooseTargets(); kResourceExhausted: too many jobs.
   Result<JobId> Create(const JobRequest& request, const Origin& origin) EXCLUDES(mutex_);
   struct NewJob {
-    Job job;  // without ID, times and state
+    Job job;  // without ID, times, state and targets
     JobSecrets secrets;
+    // Its targets among the nodes as they are when it is made. Must not call back.
+    std::function<Result<std::vector<Target>>(const std::vector<Node>&)> choose;
   };
-  // Pull jobs, each with name, document, spec and targets: all of them, or none. No name may be in
-  // them twice. kAlreadyExists: one of that name; kResourceExhausted.
+  // Pull jobs, each with name, document and spec: all of them, or none. No name may be in them
+  // twice. kAlreadyExists: one of that name; kResourceExhausted; errors of `choose`.
   Result<std::vector<JobId>> CreateNamed(std::vector<NewJob> jobs) EXCLUDES(mutex_);
   Result<JobId> FindByName(const std::string& name) const EXCLUDES(mutex_);  // kNotFound
   // Every pull job, latest first; those that ended without targets. `read` must not call back.

@@ -115,7 +115,11 @@ class OrderHubTest : public ManagerTest {
       OrderHub::NewJob& job = jobs.emplace_back();
       job.job.name = name;
       job.job.spec = Request().spec;
-      for (const Node& node : fleet_->List()) job.job.targets.push_back(TargetFor(node));
+      job.choose = [](const std::vector<Node>& nodes) {
+        std::vector<Target> targets;
+        for (const Node& node : nodes) targets.push_back(TargetFor(node));
+        return targets;
+      };
     }
     return hub_->CreateNamed(std::move(jobs));
   }

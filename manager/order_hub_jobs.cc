@@ -75,8 +75,6 @@ void OrderHub::MakeRoom(size_t jobs) {
 
 Result<JobId> OrderHub::Create(const JobRequest& request, const Origin& origin) {
   Job job;
-  // Said below, where no job of that key is there: a repeat must not fail for a node that is gone.
-  auto targets = ChooseTargets(request.spec, options_.fleet.List());
   job.spec = request.spec;
   job.bio = request.bio;
   job.idempotency_key = origin.idempotency_key;
@@ -90,9 +88,12 @@ Result<JobId> OrderHub::Create(const JobRequest& request, const Origin& origin) 
     return AlreadyExists("Idempotency-Key: it was used for another request (job " +
                          std::to_string(before.id) + ")");
   }
-  job.targets = TRY(std::move(targets));
   std::vector<NewJob> one;
-  one.push_back({std::move(job), request.secrets});
+  one.push_back({.job = std::move(job),
+                 .secrets = request.secrets,
+                 .choose = [&request](const std::vector<Node>& nodes) {
+                   return ChooseTargets(request.spec, nodes);
+                 }});
   return TRY(Add(std::move(one))).front();
 }
 
@@ -107,8 +108,12 @@ Result<std::vector<JobId>> OrderHub::CreateNamed(std::vector<NewJob> jobs) {
 }
 
 Result<std::vector<JobId>> OrderHub::Add(std::vector<NewJob> jobs) {
+  const std::vector<Node> nodes = options_.fleet.List();
   size_t targets = 0;
-  for (const NewJob& job : jobs) targets += job.job.targets.size();
+  for (NewJob& job : jobs) {
+    job.job.targets = TRY(job.choose(nodes));
+    targets += job.job.targets.size();
+  }
   TRY_STATUS(CheckLoad(jobs.size(), targets));
   const bool stands =
       std::ranges::any_of(jobs, [](const NewJob& job) { return job.job.spec.keep; });

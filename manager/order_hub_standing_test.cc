@@ -179,8 +179,7 @@ TEST_F(StandingPreheatTest, ARetryLeavesCordonedNodesAlone) {
   const Member a = JoinNode("a");
   Connect(a);
   const JobId id = Create(Request());
-  EXPECT_EQ(fleet_->SetCordon(a.id, true, "disk"), OkStatus());
-  hub_->Drain(a.id, Aborted("drained"));
+  EXPECT_EQ(hub_->Cordon(a.id, "disk", /*drain=*/true), OkStatus());
   EXPECT_EQ(Read(id).state, JobState::kFailure);
   EXPECT_THAT(hub_->Retry(id).message(), HasSubstr("cordoned"));
 }

@@ -1,5 +1,9 @@
 #include "manager/order_hub.h"
 
+#include <atomic>
+#include <future>
+#include <thread>
+
 #include "manager/order_hub_for_test.h"
 
 namespace hearth::manager {
@@ -60,6 +64,43 @@ TEST_F(OrderHubTest, TheDeadlineIsTheCreationsAlsoAfterARestart) {
   hub_->Tick();
   EXPECT_EQ(Read(id).state, JobState::kFailure);
   EXPECT_THAT(Read(id).reason, HasSubstr("offline"));
+}
+
+// The job is made by a thread that waits for the hub while the node is cordoned.
+TEST_F(OrderHubTest, ANodeThatIsCordonedWhileAJobIsMadeDoesNotGetIt) {
+  const Member gone = JoinNode("gone");
+  const Member stays = JoinNode("stays");
+  FakeOrderLink& left_out = Connect(gone);
+  Connect(stays);
+  const JobId held = Create();
+  for (const Member* node : {&gone, &stays}) EXPECT_EQ(Report(*node, held), OkStatus());
+  for (int round = 0; round < 10; ++round) {
+    EXPECT_EQ(fleet_->SetCordon(gone.id, false, ""), OkStatus());
+    const size_t sent = left_out.sent.size();
+    const JobId open = CreateNamed({"open" + std::to_string(round)}).value().front();
+    ASSERT_EQ(left_out.sent.size(), sent + 1);
+    std::atomic<bool> started = false;
+    std::future<JobId> made;
+    EXPECT_EQ(hub_->Read(open,
+                         [&](const Job&) {
+                           made = std::async(std::launch::async, [&] {
+                             started = true;
+                             started.notify_one();
+                             return Create();
+                           });
+                           started.wait(false);
+                           // Long enough for it to come to the lock; were it not, nothing fails.
+                           const Deadline soon = Deadline::After(std::chrono::milliseconds(2));
+                           while (!soon.Passed()) continue;
+                           // As Cordon() does it, under the hub's lock.
+                           EXPECT_EQ(fleet_->SetCordon(gone.id, true, "disk"), OkStatus());
+                         }),
+              OkStatus());
+    const JobId id = made.get();
+    EXPECT_EQ(left_out.sent.size(), sent + 1) << "after it was cordoned";
+    EXPECT_EQ(Read(id).targets.size(), 1u);
+    for (const JobId one : {open, id}) EXPECT_EQ(hub_->Remove(one), OkStatus());
+  }
 }
 
 TEST_F(OrderHubTest, NothingIsSettledThatIsNotWrittenDown) {

@@ -93,13 +93,14 @@ Result<std::vector<ItemLogin>> PullJobs::FindLogins(const PullJob& job,
   return logins;
 }
 
-Result<OrderHub::NewJob> PullJobs::Plan(const PullJob& job, const KubeDocuments& documents,
-                                        const std::vector<Node>& nodes) const {
+Result<OrderHub::NewJob> PullJobs::Plan(const PullJob& job, const KubeDocuments& documents) const {
   OrderHub::NewJob plan;
   plan.job.name = job.name;
   plan.job.document = PullJobDocument(job);
   plan.job.spec = TRY(SpecOf(job, options_.allowed_hosts()));
-  plan.job.targets = TRY(ChoosePullTargets(job, nodes));
+  plan.choose = [&job](const std::vector<Node>& nodes) {
+    return ChoosePullTargets(job, nodes).Annotate("job " + job.name);
+  };
   plan.secrets.logins = TRY(FindLogins(job, documents));
   return plan;
 }
@@ -111,17 +112,18 @@ Result<std::vector<Job>> PullJobs::Create(const KubeDocuments& documents, bool d
   if (documents.jobs.size() > kMaxJobs) {
     return InvalidArgument("at most 64 jobs in one request");
   }
-  const std::vector<Node> nodes = options_.fleet.List();
   std::vector<OrderHub::NewJob> plans;
   for (const PullJob& job : documents.jobs) {
-    plans.push_back(TRY(Plan(job, documents, nodes).Annotate("job " + job.name)));
+    plans.push_back(TRY(Plan(job, documents).Annotate("job " + job.name)));
     if (options_.orders.FindByName(job.name).ok()) {
       return AlreadyExists("job " + job.name + ": there is one of that name (delete it first)");
     }
   }
   std::vector<Job> jobs;
   if (dry_run) {
+    const std::vector<Node> nodes = options_.fleet.List();
     for (OrderHub::NewJob& plan : plans) {
+      plan.job.targets = TRY(plan.choose(nodes));
       plan.job.created = plan.job.updated = options_.clock.WallNow();
       jobs.push_back(std::move(plan.job));
     }
