@@ -196,14 +196,17 @@ void Jobs::LeaveRunning(Active& active, size_t index) {
   if (!node->second.online && node->second.orders == 0) nodes_.erase(node);
 }
 
-void Jobs::Progress(const std::string& node_id, JobId id, uint32_t attempt,
+bool Jobs::Progress(const std::string& node_id, JobId id, uint32_t attempt,
                     const TargetBytes& bytes) {
   Active* active = Get(id);
-  if (active == nullptr) return;
+  if (active == nullptr) return false;
   const auto place = active->by_node.find(node_id);
-  if (place == active->by_node.end()) return;
+  if (place == active->by_node.end()) return false;
   Target& target = active->job.targets[place->second];
-  if (target.state == TargetState::kRunning && target.attempt == attempt) target.bytes = bytes;
+  const bool running = target.state == TargetState::kRunning && target.attempt == attempt;
+  if (!running || target.bytes == bytes) return false;
+  target.bytes = bytes;
+  return true;
 }
 
 void Jobs::Report(const std::string& node_id, JobId id, uint32_t attempt,

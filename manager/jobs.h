@@ -71,7 +71,8 @@ class Jobs {
   // Targets of the node that are not settled yet: (job, attempt).
   std::vector<std::pair<JobId, uint32_t>> Wanted(const std::string& node_id) const;
 
-  void Progress(const std::string& node_id, JobId id, uint32_t attempt, const TargetBytes& bytes);
+  // False: it is of no order that runs, or says nothing new.
+  bool Progress(const std::string& node_id, JobId id, uint32_t attempt, const TargetBytes& bytes);
   // How an order ended. What is not wanted any more is ignored; a report that does not answer each
   // item counts as a failure.
   void Report(const std::string& node_id, JobId id, uint32_t attempt,

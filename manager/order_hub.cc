@@ -105,13 +105,15 @@ Status OrderHub::Receive(SessionId session, const v1::OrdersFromNode& message) {
     case v1::OrdersFromNode::kProgress: {
       const v1::OrderProgress& said = message.progress();
       if (FindOrdered(said.order()) == nullptr) return OkStatus();
-      jobs_.Progress(found->second.node_id, said.order().job(), said.order().attempt(),
-                     {.done = said.bytes_done(),
-                      .total = said.bytes_total(),
-                      .fetched = 0,
-                      .peer = said.peer_bytes(),
-                      .origin = said.origin_bytes()});
-      if (jobs_.Find(said.order().job()) != nullptr) feed_.Changed(said.order().job());
+      const TargetBytes bytes{.done = said.bytes_done(),
+                              .total = said.bytes_total(),
+                              .fetched = 0,
+                              .peer = said.peer_bytes(),
+                              .origin = said.origin_bytes()};
+      const JobId id = said.order().job();
+      if (jobs_.Progress(found->second.node_id, id, said.order().attempt(), bytes)) {
+        feed_.Changed(id);
+      }
       return OkStatus();
     }
     case v1::OrdersFromNode::kReport:

@@ -103,6 +103,30 @@ TEST_F(OrderHubTest, ANodeThatIsCordonedWhileAJobIsMadeDoesNotGetIt) {
   }
 }
 
+TEST_F(OrderHubTest, ProgressThatCountsForNothingIsNoChange) {
+  const Member node = JoinNode("n1");
+  Connect(node);
+  const JobId id = Create();
+  v1::OrdersFromNode message;
+  *message.mutable_progress()->mutable_order() = MakeOrderId(Read(id), 1);
+  message.mutable_progress()->set_bytes_done(7);
+  const auto changes = [&] {
+    const JobFeed::Revision before = hub_->feed().Of(id);
+    EXPECT_EQ(hub_->Receive(sessions_["n1"], message), OkStatus());
+    return hub_->feed().Of(id) != before;
+  };
+  EXPECT_TRUE(changes());
+  EXPECT_FALSE(changes()) << "nothing new";
+  message.mutable_progress()->set_bytes_done(9);
+  EXPECT_TRUE(changes());
+  message.mutable_progress()->set_bytes_done(11);
+  message.mutable_progress()->mutable_order()->set_attempt(2);
+  EXPECT_FALSE(changes()) << "of another attempt";
+  message.mutable_progress()->mutable_order()->set_attempt(1);
+  message.mutable_progress()->mutable_order()->set_job_uid("another job's");
+  EXPECT_FALSE(changes());
+}
+
 TEST_F(OrderHubTest, NothingIsSettledThatIsNotWrittenDown) {
   const Member node = JoinNode("n1");
   FakeOrderLink& link = Connect(node);
