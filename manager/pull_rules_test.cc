@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "manager/jobs.h"
 
 namespace hearth::manager {
@@ -44,9 +46,10 @@ class PullRulesTest : public ::testing::Test {
     warm.copies.emplace_back().url = "https://r/v2/i/blobs/1";
     jobs_.Report(node, 1, AttemptOf(node), {warm}, now);
   }
-  void Failed(const std::string& node, WallTime now = kNow) {
+  void Failed(const std::string& node, WallTime now = kNow,
+              const Status& why = Unavailable("the registry is away")) {
     ItemOutcome bad;
-    bad.status = Unavailable("the registry is away");
+    bad.status = why;
     jobs_.Report(node, 1, AttemptOf(node), {bad}, now);
   }
   const Target& Of(const std::string& node) const {
@@ -166,6 +169,63 @@ TEST_F(PullRulesTest, TimeRunsPerNodeFromItsFirstOrder) {
   EXPECT_EQ(Picture(), "Fr PENDING");  // b began at 101
   Done("b");
   EXPECT_EQ(Picture(), "FD SUCCESS");
+}
+
+TEST_F(PullRulesTest, ANodeWhoseDiskIsFullIsTriedAsOftenAsAskedAndThenTolerated) {
+  Online("ab");
+  Add("ab", "0.5", 1, 1);
+  jobs_.Tick(kNow);
+  Failed("a", kNow, ResourceExhausted("no room for 32 MiB"));
+  EXPECT_EQ(Picture(), ".r PENDING") << "it keeps no slot while it waits for its next attempt";
+  jobs_.Tick(kNow + seconds(2));
+  EXPECT_EQ(Picture(), ".r PENDING");
+  Done("b", kNow + seconds(3));
+  EXPECT_EQ(Picture(), "rD PENDING");
+  Failed("a", kNow + seconds(4), ResourceExhausted("no room for 32 MiB"));
+  EXPECT_EQ(Picture(), "FD SUCCESS");
+  EXPECT_EQ(WhyOf("a"), "no room for 32 MiB");
+}
+
+TEST_F(PullRulesTest, ASlowNodeIsToldToStopGivesUpItsSlotAndIsNotHeardAfterwards) {
+  Online("ab");
+  Add("ab", "0.5", 1, 3);
+  jobs_.Tick(kNow);
+  const uint32_t attempt = AttemptOf("a");
+  (void)jobs_.Take();
+  EXPECT_TRUE(jobs_.Progress("a", 1, attempt, {.done = 1, .total = 100}));
+  jobs_.Tick(kNow + seconds(100));
+  EXPECT_EQ(Picture(), "Fr PENDING") << "it had its time, whatever retries are left";
+  const auto actions = jobs_.Take();
+  EXPECT_EQ(std::ranges::count_if(actions,
+                                  [](const JobAction& action) {
+                                    return action.kind == JobAction::Kind::kCancel &&
+                                           action.node_id == "a";
+                                  }),
+            1);
+  Done("a", kNow + seconds(101));
+  EXPECT_FALSE(jobs_.Progress("a", 1, attempt, {.done = 99, .total = 100}));
+  EXPECT_EQ(Picture(), "Fr PENDING");
+}
+
+// The node's own clock of its order may be a moment ahead of the manager's.
+TEST_F(PullRulesTest, ASlowNodeThatStopsByItselfIsNotTriedAgain) {
+  Online("a");
+  Add("a", "0", 1, 3);
+  jobs_.Tick(kNow);
+  Failed("a", kNow + seconds(100), DeadlineExceeded("the job's time is over"));
+  jobs_.Tick(kNow + seconds(100));
+  EXPECT_EQ(Picture(), "F FAILURE");
+  EXPECT_EQ(Of("a").why.at(0).code, StatusCode::kDeadlineExceeded);
+}
+
+TEST_F(PullRulesTest, SlowNodesBeyondWhatIsToleratedKeepTheRestFromStarting) {
+  Online("abcd");
+  Add("abcd", "0.25", 2);
+  jobs_.Tick(kNow);
+  EXPECT_EQ(Picture(), "rr.. PENDING");
+  jobs_.Tick(kNow + seconds(100));
+  EXPECT_EQ(Picture(), "FFFF FAILURE");
+  EXPECT_THAT(WhyOf("d"), HasSubstr("not tried: 2 of 4 nodes failed"));
 }
 
 TEST_F(PullRulesTest, OfflineNodeTakesNoSlotAndMayComeLater) {
