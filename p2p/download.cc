@@ -1,6 +1,7 @@
 #include "p2p/download.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <utility>
 
@@ -167,7 +168,8 @@ void Download::AskAll(SteadyTime now) {
   AskOrigin(now);
   std::vector<std::pair<double, uint32_t>> order;
   if (peer_requests_ < Budget() && picker_.unasked() > 0) {
-    for (uint32_t number = 1; number < kMaxSources; ++number) {
+    for (uint64_t left = picker_.Offering(); left != 0; left &= left - 1) {
+      const auto number = static_cast<uint32_t>(std::countr_zero(left)) + 1;
       const Source& source = sources_[number];
       if (Usable(source, now) && source.outstanding < Depth(source)) {
         order.emplace_back(Score(source), number);

@@ -3,8 +3,13 @@
 // Rarest first among what the neighbours have, the reader's next window before everything else.
 // Plain state: no I/O, no clock, no lock; whoever owns it guards it. The same seed and calls give
 // the same picks. Pieces out of range and sources never added are bugs of the caller (CHECK).
+//
+// In a swarm that goes well most neighbours have nothing new at most times: how many pieces each
+// could be asked for is counted as they come and go, so that only who has some is looked at.
 #pragma once
 
+#include <array>
+#include <bit>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -29,6 +34,7 @@ class PieceWords {
   bool Has(uint32_t piece) const { return (words_[piece / 64] >> (piece % 64) & 1) != 0; }
   void Set(uint32_t piece) { words_[piece / 64] |= uint64_t{1} << (piece % 64); }
   void Clear(uint32_t piece) { words_[piece / 64] &= ~(uint64_t{1} << (piece % 64)); }
+  void SetTo(uint32_t piece, bool has) { has ? Set(piece) : Clear(piece); }
   const std::vector<uint64_t>& words() const { return words_; }
 
  private:
@@ -57,7 +63,9 @@ class Picker {
   void SourceLost(SourceId source, PieceIndex piece);
   bool Has(SourceId source, PieceIndex piece) const;
   // Neighbours that have the piece.
-  uint32_t Holders(PieceIndex piece) const { return holders_[Number(piece)]; }
+  uint32_t Holders(PieceIndex piece) const { return HoldersOf(Number(piece)); }
+  // Neighbours that have a piece which is missing and nobody was asked for: n is bit n - 1.
+  uint64_t Offering() const { return offering_; }
 
   // `source` was asked for the piece; that request ended, however it did.
   void Asked(SourceId source, PieceIndex piece);
@@ -82,17 +90,29 @@ class Picker {
   std::string Picture() const;
 
  private:
+  static_assert(kMaxSources == 65, "the origin, and a bit of held_by_ for each neighbour");
   struct Source {
     bool added = false;
-    PieceWords has;
     std::vector<uint32_t> asked;  // at most the depth of requests
   };
 
   static uint32_t Number(PieceIndex piece) { return static_cast<uint32_t>(piece); }
+  static uint64_t BitOf(SourceId peer) { return uint64_t{1} << (static_cast<uint32_t>(peer) - 1); }
+  uint32_t HoldersOf(uint32_t piece) const {
+    return static_cast<uint32_t>(std::popcount(held_by_[piece]));
+  }
   Source& At(SourceId source);
   const Source& At(SourceId source) const;
-  bool IsFree(const Source& source, uint32_t piece) const;
-  std::optional<uint32_t> Rarest(const Source& source);
+  bool Has(SourceId source, uint32_t piece) const {
+    return source == kOriginSource ? leased_.Has(piece) : (held_by_[piece] & BitOf(source)) != 0;
+  }
+  bool IsFree(SourceId source, uint32_t piece) const {
+    return wanted_.Has(piece) && Has(source, piece);
+  }
+  void SetWanted(uint32_t piece, bool wanted);
+  void SetHas(SourceId source, uint32_t piece, bool has);
+  void Offer(SourceId source, bool more);
+  std::optional<uint32_t> Rarest(SourceId source);
   uint64_t Random();
 
   const uint32_t pieces_;
@@ -100,9 +120,13 @@ class Picker {
   uint32_t unasked_;
   PieceWords present_;
   PieceWords wanted_;              // missing and not asked for
+  PieceWords leased_;              // that the origin has
+  PieceWords held_;                // that any neighbour has
   std::vector<uint8_t> requests_;  // per piece
-  std::vector<uint16_t> holders_;  // per piece
+  std::vector<uint64_t> held_by_;  // per piece, neighbours
   std::vector<Source> sources_;
+  std::array<uint32_t, kMaxSources> free_{};  // per source, pieces that it has and are wanted
+  uint64_t offering_ = 0;                     // the neighbours of whom that is not 0
   PieceRun window_;
   uint64_t random_;
 };

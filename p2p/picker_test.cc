@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <random>
 #include <set>
 #include <string_view>
 
@@ -124,6 +127,99 @@ TEST(Picker, ARemovedSourceLeavesNothingBehind) {
   EXPECT_EQ(picker.Holders(PieceIndex{0}), 1u);
   picker.AddSource(kA);
   EXPECT_EQ(Want(picker, kA), -1) << "its number is used again, its pieces are not";
+}
+
+// What is counted as it comes and goes, against looking at everything.
+class PickerModel {
+ public:
+  static constexpr uint32_t kPieces = 150;
+  static constexpr uint32_t kSources = 65;
+  explicit PickerModel(uint32_t seed) : random_(seed), picker_(kPieces, seed) {
+    for (uint32_t source = 0; source < kSources; ++source) picker_.AddSource(SourceId{source});
+  }
+
+  void Change() {
+    const SourceId source{Draw(kSources)};
+    const PieceIndex piece{Draw(kPieces)};
+    auto& has = has_[uint32_t(source)];
+    auto& asked = asked_[uint32_t(source)];
+    switch (Draw(16)) {
+      case 0:
+        picker_.SetPresent(piece);
+        present_.insert(piece);
+        return;
+      case 1:
+        picker_.SourceLost(source, piece);
+        has.erase(piece);
+        return;
+      case 2:
+        picker_.RemoveSource(source);
+        picker_.AddSource(source);
+        has.clear();
+        asked.clear();
+        return;
+      case 3:
+      case 4:
+        if (!asked.insert(piece).second) return;
+        return picker_.Asked(source, piece);
+      case 5:
+      case 6:
+        if (asked.erase(piece) > 0) picker_.Ended(source, piece);
+        return;
+      default:
+        picker_.SourceHas(source, piece);
+        has.insert(piece);
+    }
+  }
+
+  void Check() {
+    for (uint32_t source = 0; source < kSources; ++source) {
+      const auto free = FreeOf(source);
+      const auto picked = picker_.Pick(SourceId{source});
+      ASSERT_EQ(picked.has_value(), !free.empty());
+      if (source > 0) {
+        ASSERT_EQ((picker_.Offering() >> (source - 1) & 1) != 0, !free.empty());
+      }
+      if (!picked) continue;
+      ASSERT_TRUE(free.contains(*picked));
+      for (const PieceIndex other : free) ASSERT_LE(Rank(*picked), Rank(other));
+    }
+  }
+
+ private:
+  uint32_t Draw(uint32_t below) { return static_cast<uint32_t>(random_() % below); }
+  std::set<PieceIndex> FreeOf(uint32_t source) const {
+    std::set<PieceIndex> free = has_[source];
+    for (const PieceIndex piece : present_) free.erase(piece);
+    for (const auto& asked : asked_) {
+      for (const PieceIndex piece : asked) free.erase(piece);
+    }
+    return free;
+  }
+  // The search ends at the first piece with one holder; the origin's may have none.
+  uint32_t Rank(PieceIndex piece) const {
+    uint32_t holders = 0;
+    for (uint32_t source = 1; source < kSources; ++source) holders += has_[source].contains(piece);
+    EXPECT_EQ(picker_.Holders(piece), holders);
+    return std::max(1U, holders);
+  }
+
+  std::mt19937 random_;
+  Picker picker_;
+  std::set<PieceIndex> present_;
+  std::array<std::set<PieceIndex>, kSources> has_;
+  std::array<std::set<PieceIndex>, kSources> asked_;
+};
+
+TEST(Picker, WhatIsCountedIsWhatLookingAtEverythingFinds) {
+  for (uint32_t seed = 1; seed <= 3; ++seed) {
+    PickerModel model(seed);
+    for (int change = 0; change < 2000; ++change) {
+      model.Change();
+      if (change % 50 == 0) model.Check();
+      ASSERT_FALSE(testing::Test::HasFatalFailure()) << "seed " << seed << ", change " << change;
+    }
+  }
 }
 
 TEST(Picker, ScansMoreThanOneWord) {
