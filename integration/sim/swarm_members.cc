@@ -209,28 +209,38 @@ void SwarmWorld::SendNews(uint32_t number, uint32_t blob) {
   if (free_news_.empty()) free_news_.push_back(&news_.emplace_back());
   News* const news = free_news_.back();
   free_news_.pop_back();
+  news->from = number;
+  news->blob = blob;
   news->pieces.clear();
   for (const PieceIndex piece : std::exchange(transfer.news, {})) {
     news->pieces.emplace_back(piece, transfer.content[uint32_t(piece)]);
   }
-  news->hearers = 1;
   for (Neighbour& neighbour : transfer.neighbours) {
     const uint32_t peer = neighbour.node;
     if (peer == kNobody || At(peer, blob).download->complete()) continue;  // it said so
     ++report_.control_messages;
-    ++news->hearers;
-    const nanoseconds trip = RoundTrip(number, peer) / 2;
     TellHeard(number, blob, neighbour);
-    timeline_.After(trip, [this, number, peer, blob, source = neighbour.ours, news] {
-      if (IsNeighbour(peer, blob, source, number)) HearHave(peer, blob, source, news->pieces);
-      Release(news);
-    });
+    const SteadyTime time = timeline_.now() + RoundTrip(number, peer) / 2;
+    news->hearers.push_back({time, timeline_.Reserve(), peer, neighbour.ours});
   }
-  Release(news);
+  std::ranges::sort(news->hearers, [](const Hearer& a, const Hearer& b) {
+    return std::pair(a.time, a.place) > std::pair(b.time, b.place);
+  });
+  PassOn(news);
 }
 
-void SwarmWorld::Release(News* news) {
-  if (--news->hearers == 0) free_news_.push_back(news);
+// Only the next hearer's turn is on the timeline: a swarm has millions on their way.
+void SwarmWorld::PassOn(News* news) {
+  if (news->hearers.empty()) return free_news_.push_back(news);
+  const Hearer& next = news->hearers.back();
+  timeline_.At(next.time, next.place, [this, news] {
+    const Hearer hearer = news->hearers.back();
+    news->hearers.pop_back();
+    if (IsNeighbour(hearer.node, news->blob, hearer.source, news->from)) {
+      HearHave(hearer.node, news->blob, hearer.source, news->pieces);
+    }
+    PassOn(news);
+  });
 }
 
 void SwarmWorld::Complete(uint32_t number, uint32_t blob) {

@@ -35,9 +35,18 @@ class SwarmWorld {
     size_t heard_told = 0;
   };
   using Pieces = std::vector<std::pair<PieceIndex, Content>>;
+  // What a node tells its neighbours at once, one event after the other.
+  struct Hearer {
+    SteadyTime time;
+    uint64_t place = 0;  // in the timeline
+    uint32_t node = kNobody;
+    p2p::SourceId source{};  // what the teller is there
+  };
   struct News {
+    uint32_t from = kNobody;
+    uint32_t blob = 0;
     Pieces pieces;
-    uint32_t hearers = 0;  // to come
+    std::vector<Hearer> hearers;  // to come, the next one last
   };
   // One blob at one node.
   struct Transfer {
@@ -118,7 +127,7 @@ class SwarmWorld {
   void Announce(uint32_t node, uint32_t blob, const p2p::Action& action);
   void TellNeighbours(uint32_t node, uint32_t blob, PieceIndex piece);
   void SendNews(uint32_t node, uint32_t blob);
-  void Release(News* news);
+  void PassOn(News* news);
   void Complete(uint32_t node, uint32_t blob);
   bool IsNeighbour(uint32_t node, uint32_t blob, p2p::SourceId source, uint32_t peer);
   bool HasRoom(uint32_t node, uint32_t peer) const;

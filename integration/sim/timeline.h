@@ -2,7 +2,7 @@
 //
 // A wheel of slots: most of what is planned is due within a round trip, and a million such events
 // at once must not each cost a walk through a heap. Only the slot whose time it is, and what is
-// planned beyond the wheel, is kept in order.
+// planned beyond the wheel, is kept in order. What orders an event is kept apart from the event.
 #pragma once
 
 #include <algorithm>
@@ -21,13 +21,12 @@ namespace hearth::sim {
 
 class Timeline {
  public:
-  Timeline() : slots_(kSlots, kNone) {}
+  Timeline() : slots_(kSlots) {}
   ~Timeline() {
-    for (Heap* heap : {&due_, &far_}) {
-      for (Planned& planned : *heap) planned.act(planned.state.data(), false);
-    }
-    for (uint32_t at : slots_) {
-      for (; at != kNone; at = pool_[at].next) pool_[at].act(pool_[at].state.data(), false);
+    for (const Entry& entry : due_) Forget(entry);
+    for (const Entry& entry : far_) Forget(entry);
+    for (const auto& slot : slots_) {
+      for (const Entry& entry : slot) Forget(entry);
     }
   }
   Timeline(const Timeline&) = delete;
@@ -37,10 +36,17 @@ class Timeline {
   double seconds() const { return std::chrono::duration<double>(now_ - SteadyTime{}).count(); }
   uint64_t steps() const { return steps_; }
 
+  // A place in the order of planning, for an event that is handed over later.
+  uint64_t Reserve() { return next_++; }
   // Runs `event` at `time`, or now when that has passed.
   template <typename Event>
   void At(SteadyTime time, Event event) {
-    Planned planned{std::max(time, now_), next_++, nullptr, kNone, {}};
+    At(time, Reserve(), std::move(event));
+  }
+  template <typename Event>
+  void At(SteadyTime time, uint64_t reserved, Event event) {
+    const uint32_t index = Unused();
+    Planned& planned = pool_[index];
     if constexpr (kFits<Event>) {
       new (planned.state.data()) Event(event);
       planned.act = [](std::byte* state, bool run) {
@@ -53,7 +59,7 @@ class Timeline {
         if (run) (*owned)();
       };
     }
-    Put(planned);
+    Put({std::max(time, now_), reserved, index});
   }
   template <typename Event>
   void After(std::chrono::nanoseconds wait, Event event) {
@@ -65,69 +71,71 @@ class Timeline {
       if (in_wheel_ == 0 && far_.empty()) return false;
       Turn();
     }
-    std::ranges::pop_heap(due_, Later);
-    Planned planned = due_.back();
+    const Entry entry = due_.back();
     due_.pop_back();
-    now_ = planned.time;
+    now_ = entry.time;
     ++steps_;
+    // A copy: what it plans may move the pool.
+    Planned planned = pool_[entry.index];
+    unused_.push_back(entry.index);
     planned.act(planned.state.data(), true);
     return true;
   }
 
  private:
-  static constexpr uint32_t kNone = UINT32_MAX;
   static constexpr int64_t kSlotNanoseconds = 1 << 15;
   static constexpr int64_t kSlots = 1 << 14;  // half a second in all
   struct Planned {
-    SteadyTime time;
-    uint64_t number;
-    void (*act)(std::byte* state, bool run);  // or only forget
-    uint32_t next = 0;                        // of its slot, in pool_
+    void (*act)(std::byte* state, bool run) = nullptr;  // or only forget
     alignas(8) std::array<std::byte, 56> state;
   };
-  using Heap = std::vector<Planned>;
+  struct Entry {
+    SteadyTime time;
+    uint64_t number = 0;
+    uint32_t index = 0;  // in pool_
+  };
   template <typename Event>
   static constexpr bool kFits =
       std::is_trivially_copyable_v<Event>&& std::is_trivially_destructible_v<Event> &&
       sizeof(Event) <= sizeof(Planned::state) && alignof(Event) <= 8;
 
-  static bool Later(const Planned& a, const Planned& b) {
-    return std::pair(a.time, a.number) > std::pair(b.time, b.number);
+  static bool Later(const Entry& a, const Entry& b) {
+    return a.time != b.time ? a.time > b.time : a.number > b.number;
   }
   static int64_t SlotOf(SteadyTime time) {
     return time.time_since_epoch().count() / kSlotNanoseconds;
   }
-  static void Push(Heap& heap, const Planned& planned) {
-    heap.push_back(planned);
-    std::ranges::push_heap(heap, Later);
-  }
 
-  void Put(Planned planned) {
-    const int64_t slot = SlotOf(planned.time);
-    if (slot <= turn_) return Push(due_, planned);
-    if (slot - turn_ >= kSlots) return Push(far_, planned);
-    uint32_t& first = slots_[static_cast<size_t>(slot % kSlots)];
-    planned.next = first;
-    ++in_wheel_;
-    if (free_ == kNone) {
-      first = static_cast<uint32_t>(pool_.size());
-      pool_.push_back(planned);
-      return;
+  void Forget(const Entry& entry) {
+    pool_[entry.index].act(pool_[entry.index].state.data(), false);
+  }
+  uint32_t Unused() {
+    if (unused_.empty()) {
+      pool_.emplace_back();
+      return static_cast<uint32_t>(pool_.size() - 1);
     }
-    first = std::exchange(free_, pool_[free_].next);
-    pool_[first] = planned;
+    const uint32_t index = unused_.back();
+    unused_.pop_back();
+    return index;
+  }
+  void Put(const Entry& entry) {
+    const int64_t slot = SlotOf(entry.time);
+    if (slot <= turn_) {
+      due_.insert(std::ranges::lower_bound(due_, entry, Later), entry);
+    } else if (slot - turn_ < kSlots) {
+      slots_[static_cast<size_t>(slot % kSlots)].push_back(entry);
+      ++in_wheel_;
+    } else {
+      far_.push_back(entry);
+      std::ranges::push_heap(far_, Later);
+    }
   }
   // To the next slot; what was too far for the wheel and no longer is joins it.
   void Turn() {
     turn_ = in_wheel_ > 0 ? turn_ + 1 : SlotOf(far_.front().time);
-    uint32_t at = std::exchange(slots_[static_cast<size_t>(turn_ % kSlots)], kNone);
-    while (at != kNone) {
-      due_.push_back(pool_[at]);
-      const uint32_t next = std::exchange(pool_[at].next, free_);
-      free_ = std::exchange(at, next);
-      --in_wheel_;
-    }
-    std::ranges::make_heap(due_, Later);
+    due_ = std::exchange(slots_[static_cast<size_t>(turn_ % kSlots)], {});
+    in_wheel_ -= due_.size();
+    std::ranges::sort(due_, Later);
     while (!far_.empty() && SlotOf(far_.front().time) - turn_ < kSlots) {
       std::ranges::pop_heap(far_, Later);
       Put(far_.back());
@@ -138,13 +146,13 @@ class Timeline {
   SteadyTime now_{};
   uint64_t next_ = 0;
   uint64_t steps_ = 0;
-  int64_t turn_ = 0;             // the slot whose time it is
-  std::vector<uint32_t> slots_;  // the first of each, in pool_
+  int64_t turn_ = 0;  // the slot whose time it is
   std::vector<Planned> pool_;
-  uint32_t free_ = kNone;  // the first unused one of pool_
+  std::vector<uint32_t> unused_;  // of pool_
+  std::vector<std::vector<Entry>> slots_;
   size_t in_wheel_ = 0;
-  Heap due_;
-  Heap far_;
+  std::vector<Entry> due_;  // the next one last
+  std::vector<Entry> far_;  // a heap
 };
 
 }  // namespace hearth::sim
