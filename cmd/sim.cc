@@ -83,6 +83,7 @@ nlohmann::json ToJson(const SimArgs& args, const sim::Report& report) {
           {"seconds", report.seconds},
           {"median_seconds", report.median_seconds},
           {"bound_seconds", report.bound_seconds},
+          {"restart_bound_seconds", report.restart_bound_seconds},
           {"ratio", report.Ratio()},
           {"origin_bytes", report.origin_bytes},
           {"origin_per_size", double(report.origin_bytes) / SizeOfAll(args)},
@@ -127,6 +128,10 @@ void Print(const SimArgs& args, const sim::Report& report) {
   PrintPicture(report);
   std::printf("slowest node       %.2f s (median %.2f s)\n", report.seconds, report.median_seconds);
   std::printf("bound of the links %.2f s, ratio %.2f\n", report.bound_seconds, report.Ratio());
+  if (report.restart_bound_seconds > report.bound_seconds) {
+    std::printf("with the restarts  %.2f s, ratio %.2f\n", report.restart_bound_seconds,
+                report.seconds / report.restart_bound_seconds);
+  }
   std::printf("from the origin    %.3f x the size\n",
               double(report.origin_bytes) / SizeOfAll(args));
   if (args.racks > 1) {

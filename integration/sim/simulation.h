@@ -93,6 +93,9 @@ struct Report {
   double seconds = 0;         // until the last honest node has everything
   double median_seconds = 0;
   double bound_seconds = 0;  // no schedule is faster: links alone
+  // The same where nodes restart before their links can have brought everything: what these would
+  // bring meanwhile comes later.
+  double restart_bound_seconds = 0;
   uint64_t origin_bytes = 0;
   uint64_t cross_rack_bytes = 0;  // between nodes of different racks
   uint64_t wasted_bytes = 0;      // sent by anybody and not kept

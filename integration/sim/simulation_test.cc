@@ -75,6 +75,17 @@ TEST(SimulationTest, TrackerOutageLossChurnAndSlowNodesDoNotStopAnybody) {
   EXPECT_EQ(report.wrong, 0U);
 }
 
+TEST(SimulationTest, WhoIsAwayEndsLaterThanTheLinksAloneWouldHaveIt) {
+  Options options = Base();
+  EXPECT_EQ(MustRun(options).restart_bound_seconds, MustRun(options).bound_seconds);
+  options.churn = 0.1;
+  options.away = std::chrono::milliseconds(2000);
+  const Report report = MustRun(options);
+  EXPECT_NEAR(report.restart_bound_seconds, report.bound_seconds + 2, 1e-9);
+  EXPECT_GE(report.seconds, report.restart_bound_seconds);
+  EXPECT_LE(report.seconds, 1.5 * report.restart_bound_seconds);
+}
+
 TEST(SimulationTest, SameSeedSameResultAnotherSeedAnother) {
   Options options = Base();
   options.nodes = 40;

@@ -64,7 +64,7 @@ SwarmWorld::SwarmWorld(const Options& options)
   nodes_[origin_].uplink = options_.origin;
   for (const size_t end : {0, 3}) shared_[end].resize(options_.racks, {options_.rack_link, {}});
   for (const size_t end : {1, 2}) shared_[end].resize(options_.zones, {options_.zone_link, {}});
-  report_.bound_seconds = Bound();
+  report_.bound_seconds = report_.restart_bound_seconds = Bound();
 }
 
 // That share of the nodes, to the nearest: chance would now and then make most of them liars.
@@ -83,6 +83,11 @@ Report SwarmWorld::Run() {
     if (!Chance(options_.churn)) continue;
     const double when = static_cast<double>(Random() % 1000) / 1000 * report_.bound_seconds;
     timeline_.After(Time(when), [this, node] { Restart(node); });
+    const double least =
+        static_cast<double>(options_.size_bytes) * options_.blobs / nodes_[node].downlink;
+    if (!nodes_[node].honest() || when >= least) continue;
+    const double away = std::chrono::duration<double>(options_.away).count();
+    report_.restart_bound_seconds = std::max(report_.restart_bound_seconds, least + away);
   }
   if (options_.origin_outage) {
     timeline_.After(options_.origin_outage->from, [this] { OriginGoes(); });
