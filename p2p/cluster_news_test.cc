@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "p2p/cluster_fixture_test.h"
+#include "p2p/news_pace.h"
 #include "store/blob_store_for_test.h"
 
 namespace hearth::p2p {
@@ -58,40 +59,50 @@ class Ear final : public NeighbourLink {
   std::vector<v1::NeighbourMessage> heard_ GUARDED_BY(mutex_);
 };
 
+// A node that fetches a blob.
 class ClusterNewsTest : public ClusterFixture {
  protected:
-  // The node wants the blob, and the ear's neighbour too.
-  void Connect(TestNode& node, const std::shared_ptr<Ear>& ear) {
-    ASSERT_EQ(node.cluster.OnLinkUp(ear), OkStatus());
+  static constexpr uint32_t kPieces = 10;
+
+  void SetUp() override {
+    fetch_ = Must(node_.swarm->Fetch(RequestTo(origin_, bytes_)));
+    ASSERT_TRUE(node_.SaidJoin());
+  }
+  // Whoever it belongs to wants the blob too.
+  std::shared_ptr<Ear> Connect(const std::string& name, uint32_t protocol = 2) {
+    const auto ear = std::make_shared<Ear>(name, protocol);
+    EXPECT_EQ(node_.cluster.OnLinkUp(ear), OkStatus());
     v1::NeighbourMessage message;
     message.mutable_interest()->set_blob(ToRaw(digest_));
     message.mutable_interest()->set_size_bytes(bytes_.size());
-    ASSERT_EQ(node.cluster.OnMessage(*ear, message), OkStatus());
+    EXPECT_EQ(node_.cluster.OnMessage(*ear, message), OkStatus());
+    return ear;
   }
+  v1::NeighbourMessage Attestation(PieceIndex first, const std::vector<Digest>& sums) {
+    TestNode author(authority_, registry_);
+    v1::NeighbourMessage message;
+    *message.mutable_attestation() =
+        Must(author.attester.Sign(digest_, bytes_.size(), first, sums));
+    return message;
+  }
+  void Announce(uint32_t piece) { node_.cluster.Announce(digest_, {PieceIndex{piece}, sum_}); }
 
-  const std::string bytes_ = RandomBytes(10 * kMinPieceSizeBytes, 1);
+  const std::string bytes_ = RandomBytes(kPieces * kMinPieceSizeBytes, 1);
   const Digest digest_ = Digest::Of(bytes_);
   const Digest sum_ = Digest::Of("piece");
+  ScriptedServer origin_{Serving(bytes_)};
+  oci::Registry registry_ = MakeRegistry();
+  TestNode node_{authority_, registry_};
+  std::shared_ptr<Fetch> fetch_;
 };
 
 TEST_F(ClusterNewsTest, AttestationGoesWithThePieceToWhoDoesNotHaveIt) {
-  ScriptedServer origin(Serving(bytes_));
-  auto registry = MakeRegistry();
-  TestNode author(authority_, registry);
-  TestNode node(authority_, registry);
-  const auto fetch = node.swarm->Fetch(RequestTo(origin, bytes_));
-  ASSERT_TRUE(fetch.ok() && node.SaidJoin());
-  const auto from = std::make_shared<Ear>("from");
-  const auto knows = std::make_shared<Ear>("knows");
-  const auto does_not = std::make_shared<Ear>("does not");
-  const auto old = std::make_shared<Ear>("old", 1);
-  for (const auto& ear : {from, knows, does_not, old}) {
-    ASSERT_NO_FATAL_FAILURE(Connect(node, ear));
-  }
-  v1::NeighbourMessage told;
-  *told.mutable_attestation() =
-      Must(author.attester.Sign(digest_, bytes_.size(), PieceIndex{3}, {sum_}));
-  ASSERT_EQ(node.cluster.OnMessage(*from, told), OkStatus());
+  const auto from = Connect("from");
+  const auto knows = Connect("knows");
+  const auto does_not = Connect("does not");
+  const auto old = Connect("old", 1);
+  const auto told = Attestation(PieceIndex{3}, {sum_});
+  ASSERT_EQ(node_.cluster.OnMessage(*from, told), OkStatus());
   const std::string id =
       ToRaw(Digest::Of(told.attestation().signature() + told.attestation().payload())).substr(0, 8);
   ASSERT_TRUE(knows->Hears([&](const auto& message) { return message.news().known() == id; }));
@@ -99,9 +110,9 @@ TEST_F(ClusterNewsTest, AttestationGoesWithThePieceToWhoDoesNotHaveIt) {
   v1::NeighbourMessage known;
   known.mutable_news()->set_blob(ToRaw(digest_));
   known.mutable_news()->set_known(id);
-  ASSERT_EQ(node.cluster.OnMessage(*knows, known), OkStatus());
+  ASSERT_EQ(node_.cluster.OnMessage(*knows, known), OkStatus());
 
-  node.cluster.Announce(digest_, {PieceIndex{3}, sum_});
+  Announce(3);
   for (const auto& ear : {from, knows, does_not}) ASSERT_TRUE(ear->HearsOf(3));
   ASSERT_TRUE(old->Hears([](const auto& message) { return message.has_have(); }));
   EXPECT_EQ(from->Attestations(), 0) << "it came from there";
@@ -113,22 +124,13 @@ TEST_F(ClusterNewsTest, AttestationGoesWithThePieceToWhoDoesNotHaveIt) {
 
 // Or who has no attestation of a piece could never ask for it.
 TEST_F(ClusterNewsTest, TheFirstAttestationOfAPieceThatWasToldIsToldToo) {
-  ScriptedServer origin(Serving(bytes_));
-  auto registry = MakeRegistry();
-  TestNode author(authority_, registry);
-  TestNode node(authority_, registry);
-  const auto fetch = node.swarm->Fetch(RequestTo(origin, bytes_));
-  ASSERT_TRUE(fetch.ok() && node.SaidJoin());
-  const auto from = std::make_shared<Ear>("from");
-  const auto ear = std::make_shared<Ear>("ear");
-  for (const auto& one : {from, ear}) ASSERT_NO_FATAL_FAILURE(Connect(node, one));
-  node.cluster.Announce(digest_, {PieceIndex{3}, sum_});
+  const auto from = Connect("from");
+  const auto ear = Connect("ear");
+  Announce(3);
   ASSERT_TRUE(ear->HearsOf(3));
   EXPECT_EQ(ear->Attestations(), 0);
-  v1::NeighbourMessage told;
-  *told.mutable_attestation() =
-      Must(author.attester.Sign(digest_, bytes_.size(), PieceIndex{2}, {sum_, sum_}));
-  ASSERT_EQ(node.cluster.OnMessage(*from, told), OkStatus());
+  const auto told = Attestation(PieceIndex{2}, {sum_, sum_});
+  ASSERT_EQ(node_.cluster.OnMessage(*from, told), OkStatus());
   EXPECT_TRUE(ear->Hears([](const auto& message) {
     return message.news().attestations_size() == 1 && message.news().pieces_size() == 1;
   }));
@@ -136,30 +138,23 @@ TEST_F(ClusterNewsTest, TheFirstAttestationOfAPieceThatWasToldIsToldToo) {
 }
 
 TEST_F(ClusterNewsTest, WhatComesTogetherIsOneMessage) {
-  ScriptedServer origin(Serving(bytes_));
-  auto registry = MakeRegistry();
-  TestNode node(authority_, registry);
-  const auto fetch = node.swarm->Fetch(RequestTo(origin, bytes_));
-  ASSERT_TRUE(fetch.ok() && node.SaidJoin());
-  const auto ear = std::make_shared<Ear>("ear");
-  ASSERT_NO_FATAL_FAILURE(Connect(node, ear));
-  // Quicker than the time for which news are gathered, at least once.
-  bool together = false;
-  for (uint32_t first = 0; first < 8 && !together; first += 2) {
-    node.cluster.Announce(digest_, {PieceIndex{first}, sum_});
-    node.cluster.Announce(digest_, {PieceIndex{first + 1}, sum_});
-    ASSERT_TRUE(ear->HearsOf(first) && ear->HearsOf(first + 1));
-    for (const auto& message : ear->heard()) together |= message.news().pieces_size() == 2;
+  const auto ear = Connect("ear");
+  const auto begun = std::chrono::steady_clock::now();
+  for (uint32_t piece = 0; piece < kPieces; ++piece) Announce(piece);
+  const auto took = std::chrono::steady_clock::now() - begun;
+  for (uint32_t piece = 0; piece < kPieces; ++piece) ASSERT_TRUE(ear->HearsOf(piece));
+  std::vector<uint32_t> pieces;
+  int64_t messages = 0;
+  for (const auto& message : ear->heard()) {
+    std::ranges::copy(message.news().pieces(), std::back_inserter(pieces));
+    messages += message.news().pieces_size() > 0 ? 1 : 0;
   }
-  EXPECT_TRUE(together);
+  EXPECT_EQ(pieces.size(), kPieces) << "each is told once";
+  // Each message was gathered for kLeast at least.
+  EXPECT_LE(messages, 1 + took / NewsPace::kLeast);
 }
 
 TEST_F(ClusterNewsTest, NewsBeyondTheirLimitsCutTheNeighbourOff) {
-  ScriptedServer origin(Serving(bytes_));
-  auto registry = MakeRegistry();
-  TestNode node(authority_, registry);
-  const auto fetch = node.swarm->Fetch(RequestTo(origin, bytes_));
-  ASSERT_TRUE(fetch.ok() && node.SaidJoin());
   const std::vector<std::function<void(v1::News&)>> wrongs = {
       [](v1::News& news) { news.set_blob("short"); },
       [](v1::News& news) { news.add_pieces(1); },
@@ -172,30 +167,24 @@ TEST_F(ClusterNewsTest, NewsBeyondTheirLimitsCutTheNeighbourOff) {
       },
       [](v1::News& news) { news.add_attestations()->set_payload("none"); }};
   for (size_t i = 0; i < wrongs.size(); ++i) {
-    const auto ear = std::make_shared<Ear>("liar " + std::to_string(i));
-    ASSERT_NO_FATAL_FAILURE(Connect(node, ear));
+    const auto ear = Connect("liar " + std::to_string(i));
     v1::NeighbourMessage message;
     message.mutable_news()->set_blob(ToRaw(digest_));
     wrongs[i](*message.mutable_news());
-    EXPECT_EQ(node.cluster.OnMessage(*ear, message).code(), StatusCode::kInvalidArgument) << i;
-    EXPECT_FALSE(node.cluster.MayAsk(ear->peer().id)) << i;
+    EXPECT_EQ(node_.cluster.OnMessage(*ear, message).code(), StatusCode::kInvalidArgument) << i;
+    EXPECT_FALSE(node_.cluster.MayAsk(ear->peer().id)) << i;
   }
 }
 
 TEST_F(ClusterNewsTest, NodesOfProtocol1And2FeedEachOther) {
-  ScriptedServer origin(Serving(bytes_));
-  auto registry = MakeRegistry();
-  TestNode older(authority_, registry, nullptr, {}, /*protocol=*/1);
-  TestNode newer(authority_, registry);
-  const auto at_older = older.swarm->Fetch(RequestTo(origin, bytes_));
-  const auto at_newer = newer.swarm->Fetch(RequestTo(origin, bytes_));
-  ASSERT_TRUE(at_older.ok() && at_newer.ok());
-  ASSERT_TRUE(older.SaidJoin() && newer.SaidJoin());
-  older.Tell(digest_, {newer.AsNeighbour()});
+  TestNode older(authority_, registry_, nullptr, {}, /*protocol=*/1);
+  const auto at_older = Must(older.swarm->Fetch(RequestTo(origin_, bytes_)));
+  ASSERT_TRUE(older.SaidJoin());
+  older.Tell(digest_, {node_.AsNeighbour()});
   older.Lease(digest_, {PieceIndex{0}, 5});
-  newer.Lease(digest_, {PieceIndex{5}, 5});
-  EXPECT_EQ((*at_older)->WaitComplete({}, Soon()), OkStatus());
-  EXPECT_EQ((*at_newer)->WaitComplete({}, Soon()), OkStatus());
+  node_.Lease(digest_, {PieceIndex{5}, 5});
+  EXPECT_EQ(at_older->WaitComplete({}, Soon()), OkStatus());
+  EXPECT_EQ(fetch_->WaitComplete({}, Soon()), OkStatus());
   EXPECT_EQ(origin_bytes, bytes_.size());
 }
 
