@@ -112,7 +112,7 @@ Status ImageMove::Run(const std::string& body, bool tell_blobs) {
   TRY_STATUS(node_.Stream(
       path_, body, [&](std::string_view line) { return Take(line, tell_blobs, done); },
       interrupt_.token()));
-  if (!done) return Unavailable("the node ended its answer early (see its log)");
+  if (!done) return Aborted("the node ended its answer early (see its log)");
   return OkStatus();
 }
 

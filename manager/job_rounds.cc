@@ -1,8 +1,9 @@
 // Jobs whose nodes are asked again: a retry, and the rounds of a standing preheat.
 #include <algorithm>
 #include <map>
-#include <set>
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "manager/jobs.h"
@@ -35,19 +36,25 @@ bool IsSettled(const Target& target) {
 
 Job RetryOf(Job job, const std::vector<Target>& nodes, WallTime now) {
   Restart(job, now);
-  std::set<std::string> taken;
+  std::unordered_map<std::string, const Target*> by_id;
+  std::unordered_multimap<std::string, const Target*> by_name;
+  for (const Target& node : nodes) by_id.emplace(node.node_id, &node);
+  for (const Target& node : nodes) by_name.emplace(node.name, &node);
+  std::unordered_set<std::string> taken;
   for (const Target& target : job.targets) taken.insert(target.node_id);
+  const auto node_of = [&](const Target& target) -> const Target* {
+    if (const auto same = by_id.find(target.node_id); same != by_id.end()) return same->second;
+    const auto [begin, end] = by_name.equal_range(target.name);
+    const auto found = std::find_if(begin, end, [&](const auto& one) {
+      // The cluster of a name that nobody had is not known.
+      return (target.cluster.empty() || one.second->cluster == target.cluster) &&
+             !taken.contains(one.second->node_id);
+    });
+    return found == end ? nullptr : found->second;
+  };
   for (Target& target : job.targets) {
-    if (target.state == TargetState::kDone) continue;
-    const auto same = std::ranges::find(nodes, target.node_id, &Target::node_id);
-    const auto node =
-        same != nodes.end() ? same : std::ranges::find_if(nodes, [&](const auto& one) {
-          // The cluster of a name that nobody had is not known.
-          return one.name == target.name &&
-                 (target.cluster.empty() || one.cluster == target.cluster) &&
-                 !taken.contains(one.node_id);
-        });
-    if (node == nodes.end()) continue;
+    const Target* node = target.state == TargetState::kDone ? nullptr : node_of(target);
+    if (node == nullptr) continue;
     taken.insert(node->node_id);
     target.node_id = node->node_id;
     target.host = node->host;

@@ -175,10 +175,10 @@ Result<ApiAnswer> WatchApi::StreamOf(OneJob job, const ApiCall& call) {
 Result<EventStream::Events> WatchApi::EventsOf(const OneJob& job,
                                                std::optional<Revision> after) const {
   EventStream::Events events;
-  // Read first, as in Show().
+  // The state before the revision, and that before the text: what is the last event has the end.
+  const auto state = orders_.StateOf(job.id);
   events.upto = orders_.feed().Of(job.id);
   const std::string id = orders_.feed().NameOf(events.upto);
-  const auto state = orders_.StateOf(job.id);
   Result<std::string> shown = state.ok() ? Result<std::string>("") : state.status();
   if (state.ok() && (!after || *after < events.upto)) shown = job.show(job.id, events.upto);
   if (shown.status().code() == StatusCode::kNotFound) {

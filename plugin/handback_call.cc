@@ -49,6 +49,8 @@ class Call {
       return FailedPrecondition(
           "containerd still runs with snapshotter hearth (restart it, then run: hearth uninstall)");
     }
+    // After `copy` next to nothing; where there was none, all that adopt left in our store alone.
+    TRY_STATUS(handback_.CheckSpace(target_, {}, TRY(handback_.Missing(target_, stop_))));
     TRY_STATUS(GiveBlobs());
     auto images = TRY(handback_.Survey(target_, stop_));
     for (const ImageGiven& image : images) Tell(image);

@@ -1,6 +1,7 @@
 #include "plugin/takeover.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -137,6 +138,11 @@ Status Takeover::DropBuiltInBlob(const std::filesystem::path& file, const Digest
   auto& blobs = options_.store.blobs();
   // A record without its file, or with another's bytes, gives nothing back.
   if (TRY(DropIfDamaged(blobs, digest, stop))) TRY_STATUS(Take(file, digest, stop));
+  if (TRY(IsOnlyName(file, digest))) {
+    // Our own went, and the file that we have open is this one.
+    TRY_STATUS(blobs.Remove(digest));
+    TRY_STATUS(Take(file, digest, stop));
+  }
   const store::BlobInfo info = TRY(blobs.Claim(digest));
   if (::unlink(file.c_str()) < 0) return ErrnoStatus(errno, "unlink");
   // A name less moves the ctime, after which it would be hashed once more.
@@ -145,6 +151,15 @@ Status Takeover::DropBuiltInBlob(const std::filesystem::path& file, const Digest
   const auto times = store::FileTimesOf(*(*blob)->file());
   if (times.ok() && times->written == info.file.written) (void)blobs.NoteRight(digest, *times);
   return OkStatus();
+}
+
+Result<bool> Takeover::IsOnlyName(const std::filesystem::path& file, const Digest& digest) {
+  const auto blob = TRY(options_.store.blobs().Open(digest));
+  struct stat named {};
+  struct stat ours {};
+  if (::lstat(file.c_str(), &named) < 0) return ErrnoStatus(errno, "look at it");
+  if (::fstat(blob->file()->get(), &ours) < 0) return ErrnoStatus(errno, "look at ours");
+  return named.st_dev == ours.st_dev && named.st_ino == ours.st_ino && ours.st_nlink < 2;
 }
 
 // --- room ---
@@ -171,12 +186,19 @@ Result<RoomNeeded> Takeover::Needs(const std::filesystem::path& content_root,
           if (!seen.insert(layer.chain).second) continue;
           // One that is there must not go for the sake of the others.
           if (options_.store.snapshots().TouchLayer(layer.chain).ok()) continue;
+          if (!IsHere(content_root, layer.blob.digest)) break;  // nothing is unpacked on it
           needed.unpack_bytes += TRY(UnpackedBytes(ns, layer));
         }
       }
     }
   }
   return needed;
+}
+
+bool Takeover::IsHere(const std::filesystem::path& content_root, const Digest& blob) const {
+  std::error_code error;
+  return options_.store.blobs().Info(blob).ok() ||
+         std::filesystem::exists(BlobPath(content_root, blob), error);
 }
 
 Result<uint64_t> Takeover::UnpackedBytes(const std::string& ns, const ImageLayer& layer) const {

@@ -99,6 +99,8 @@ class Takeover {
   Result<BlobTaken> Take(const std::filesystem::path& file, const Digest& digest,
                          std::stop_token stop);
   Result<bool> ContentIsOurs();
+  // Whether that file has no other name, and is what our store has open as the blob.
+  Result<bool> IsOnlyName(const std::filesystem::path& file, const Digest& digest);
   Status DropBuiltInBlob(const std::filesystem::path& file, const Digest& digest,
                          const std::stop_token& stop);
   Status EachImage(const OnImage& work, const std::function<void(const ImageTaken&)>& report,
@@ -106,6 +108,7 @@ class Takeover {
   Status Unpack(const ImageLayers& image, const std::stop_token& stop);
   Status Register(const std::string& ns, const ImageLayers& image, const std::string& lease);
   Result<std::string> Read(const Digest& digest, uint64_t limit_bytes) const;
+  bool IsHere(const std::filesystem::path& content_root, const Digest& blob) const;
   Result<uint64_t> UnpackedBytes(const std::string& ns, const ImageLayer& layer) const;
 
   const Options options_;

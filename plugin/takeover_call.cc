@@ -56,11 +56,16 @@ class Call {
           "containerd has no snapshotter hearth yet (run: hearth install, then restart it)");
     }
     TRY_STATUS(TakeBlobs(root));
-    TRY_STATUS(MakeRoom(root));
-    TRY_STATUS(takeover_.UnpackImages([](const auto&) {}, stop_));
+    const Status room = MakeRoom(root);
+    // containerd runs with us by now: what is whole is registered in any case.
+    if (room.code() != StatusCode::kResourceExhausted) {
+      TRY_STATUS(room);
+      TRY_STATUS(takeover_.UnpackImages([](const auto&) {}, stop_));
+    }
     TRY_STATUS(takeover_.RegisterImages([this](const auto& image) { Tell(image, "registered"); },
                                         tell || count_.blobs > 0, stop_));
     count_.dropped = TRY(takeover_.DropBuiltInBlobs(root, stop_));
+    TRY_STATUS(room);
     return Done();
   }
 

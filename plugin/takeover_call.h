@@ -15,8 +15,8 @@ namespace hearth::plugin {
 // containerd had been restarted before all was copied, "tell": true.
 //   plan    says what would be taken, and takes nothing
 //   copy    blobs, then layers, until a turn finds nothing new
-// All of them fail with kResourceExhausted, before anything is written, where the disk, or the
-// store's quota, has no room for it.
+// Both fail with kResourceExhausted, before anything is written, where the disk, or the store's
+// quota, has no room for it; `finish` does after it took the blobs and registered what is whole.
 //   finish  the same once more, then tells containerd's namespaces, and removes the built-in
 //           store's files of what is ours; kFailedPrecondition while containerd has no
 //           snapshotter `hearth`
