@@ -9,7 +9,9 @@
 #include <set>
 #include <utility>
 
+#include "base/ascii.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/units.h"
 #include "plugin/blob_check.h"
 #include "plugin/document.h"
@@ -23,6 +25,9 @@ namespace {
 // Deleted when an image is registered; this long only where we were killed meanwhile.
 constexpr std::chrono::hours kLeaseLife{24};
 constexpr mode_t kBlobMode = 0600;
+// Below containerd's root; what it answers as its UUID.
+constexpr const char* kUuidFile = "io.containerd.grpc.v1.introspection/uuid";
+constexpr uint64_t kMaxUuidBytes = 4096;
 constexpr uint64_t kGuessedGrowth = 3;  // of a layer whose size unpacked nobody knows
 
 std::filesystem::path BlobPath(const std::filesystem::path& content_root, const Digest& digest) {
@@ -106,7 +111,15 @@ Result<BlobTaken> Takeover::Take(const std::filesystem::path& file, const Digest
   return taken;
 }
 
-Result<bool> Takeover::ContentIsOurs() {
+Result<bool> Takeover::ReadsFromUsAlone(const std::filesystem::path& content_root) {
+  // The store that will lose its names must be that of the containerd which is asked: another one
+  // on this machine may still read from it.
+  const auto kept = ReadFile(content_root.parent_path() / kUuidFile, kMaxUuidBytes);
+  if (!kept.ok() || TrimBlanks(*kept) != TRY(options_.containerd.Server()).uuid) {
+    LOG_WARNING("the built-in store keeps its blobs: it is of another containerd than answers",
+                {{"content_root", content_root.string()}});
+    return false;
+  }
   constexpr const char* kContent = "io.containerd.content.v1";
   if (!TRY(options_.containerd.HasPlugin(kContent, "hearth-content"))) return false;
   return !TRY(options_.containerd.HasPlugin(kContent, "content"));
@@ -114,7 +127,7 @@ Result<bool> Takeover::ContentIsOurs() {
 
 Result<size_t> Takeover::DropBuiltInBlobs(const std::filesystem::path& content_root,
                                           std::stop_token stop) {
-  if (!TRY(ContentIsOurs())) return size_t{0};
+  if (!TRY(ReadsFromUsAlone(content_root))) return size_t{0};
   size_t dropped = 0;
   Status first;
   TRY_STATUS(WalkContent(content_root, [&](const auto& file, const Digest& digest) -> Status {

@@ -87,9 +87,9 @@ class Takeover {
   // left those out that were not whole at its start. As above.
   Status RegisterImages(const std::function<void(const ImageTaken&)>& report, bool tell,
                         std::stop_token stop);
-  // Once containerd reads from our store alone (else nothing is done): removes the built-in store's
-  // files of the blobs that are ours, since nobody would when containerd deletes the blobs. What
-  // we lack stays. How many; an error is the first of those that could not be removed.
+  // Once that store's containerd reads from ours alone (else nothing is done): removes the built-in
+  // store's files of the blobs that are ours, since nobody would when containerd deletes the blobs.
+  // What we lack stays. How many; an error is the first of those that could not be removed.
   Result<size_t> DropBuiltInBlobs(const std::filesystem::path& content_root, std::stop_token stop);
 
  private:
@@ -98,7 +98,7 @@ class Takeover {
 
   Result<BlobTaken> Take(const std::filesystem::path& file, const Digest& digest,
                          std::stop_token stop);
-  Result<bool> ContentIsOurs();
+  Result<bool> ReadsFromUsAlone(const std::filesystem::path& content_root);
   // Whether that file has no other name, and is what our store has open as the blob.
   Result<bool> IsOnlyName(const std::filesystem::path& file, const Digest& digest);
   Status DropBuiltInBlob(const std::filesystem::path& file, const Digest& digest,

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import uuid
 
 import pytest
 
@@ -300,6 +301,25 @@ def test_what_containerd_reads_itself_is_left_alone(bed, image, moment):
     code, report = stock.adopt()
     assert code == 0 and report["blobs"] == 0 and not report["restarted"]
     assert list(builtin.iterdir()) == []
+
+
+def test_the_store_of_another_containerd_keeps_its_names(bed, image):
+    """The configuration was changed to another root, and the containerd that answers still has its own."""
+    stock = StockMachine(bed, "2.1", image)
+    assert stock.adopt()[0] == 0
+    view = stock.machine.view
+    other = view.path("/var/lib/other")
+    blobs = other / "io.containerd.content.v1.content/blobs/sha256"
+    blobs.mkdir(parents=True)
+    for file in view.path(HEARTH_ROOT).glob("blobs/sha256/*/*"):
+        os.link(file, blobs / file.name)
+    (other / "io.containerd.grpc.v1.introspection").mkdir()
+    (other / "io.containerd.grpc.v1.introspection/uuid").write_text(str(uuid.uuid4()))
+    main = view.path("/etc/containerd/config.toml")
+    main.write_text('root = "/var/lib/other"\n' + main.read_text())
+    names = sorted(os.listdir(blobs))
+    assert stock.adopt()[0] == 0
+    assert names and sorted(os.listdir(blobs)) == names
 
 
 def test_plugins_taken_away_by_hand_lose_nothing(bed, image):
