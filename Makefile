@@ -77,11 +77,9 @@ conformance: build
 e2e: build
 	@$(STAGE) "end to end" $(PYTEST) -m 'not slow' integration/e2e
 
-# ContentServiceTest hands its streams from thread to thread through gRPC, which TSan does not see.
 nightly: deps test
 	@$(STAGE) "tsan build" $(MAKE) --no-print-directory sanitizer-build PRESET=tsan
 	@$(STAGE) "tsan unit tests" env TSAN_OPTIONS="suppressions=$(CURDIR)/cmake/tsan.supp:die_after_fork=0" \
-	  GTEST_FILTER='-ContentServiceTest.*' \
 	  ctest --test-dir build-tsan -j $(JOBS) --output-on-failure --no-tests=error -E '^tidy$$'
 	@$(STAGE) "clang build" $(MAKE) --no-print-directory sanitizer-build PRESET=clang
 	@$(MAKE) --no-print-directory fuzz

@@ -47,7 +47,12 @@ class ContentServiceTest : public testing::Test {
     stub_ = v1::Content::NewStub(net::MakeUnixChannel(scratch_.path() / "h.sock"));
   }
 
-  ~ContentServiceTest() override { disk_.Open(); }
+  ~ContentServiceTest() override {
+    disk_.Open();
+    server_.reset();
+    workers_.Join();  // TSan does not see that the server waits for what they do
+    quick_.Join();
+  }
 
   // Complete and unclaimed, as a preheat leaves it.
   Digest Preheat(const std::string& bytes) {

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "base/hand_over.h"
 #include "containerd/services/content/v1/content.pb.h"
 #include "plugin/worker_service.h"
 #include "plugin/write_message_service.h"
@@ -50,10 +51,11 @@ class WriteReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc
         quick_(options.quick),
         observer_(options.observer),
         stream_({options.ingests, options.blobs, options.quick}) {
-    StartRead(&request_);
+    ReadNext();
   }
 
   void OnReadDone(bool ok) override {
+    turns_.Take();
     // The client closed its side, or is gone: what it wrote stays, the ref is free at once.
     if (!ok) return End(OkStatus());
     message_ =
@@ -62,10 +64,12 @@ class WriteReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc
     On(stream_.WaitsForDisk(*message_) ? workers_ : quick_, [this] { Handle(); });
   }
   void OnWriteDone(bool ok) override {
-    ok ? StartRead(&request_) : End(Cancelled("the client went away"));
+    turns_.Take();
+    ok ? ReadNext() : End(Cancelled("the client went away"));
   }
   void OnCancel() override { stream_.Cancel(); }
   void OnDone() override {
+    turns_.Take();
     if (const auto& committed = stream_.committed();
         committed.has_value() && observer_ != nullptr) {
       Status queued = workers_.Submit([observer = observer_, committed = *committed] {
@@ -77,6 +81,11 @@ class WriteReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc
   }
 
  private:
+  void ReadNext() {
+    turns_.Give();
+    StartRead(&request_);
+  }
+
   void Handle() {
     stream_.Handle(*message_, [this, action = message_->action](Result<WriteReply> reply) {
       Reply(action, std::move(reply));
@@ -88,6 +97,7 @@ class WriteReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc
     response_ = Serialize(*reply, action);
     // Up to 16 MiB that an idle stream must not keep.
     request_.Clear();
+    turns_.Give();
     if (reply->last) {
       StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
     } else {
@@ -99,6 +109,7 @@ class WriteReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc
   void End(Status status) {
     On(quick_, [this, status] {
       stream_.Release();
+      turns_.Give();
       Finish(Answer(kCall, status));
     });
   }
@@ -107,6 +118,7 @@ class WriteReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc
   void On(ThreadPool& pool, Work work) {
     if (Status queued = pool.Submit(work); !queued.ok()) {
       stream_.Release();
+      turns_.Give();
       Finish(Answer(kCall, queued));
     }
   }
@@ -114,6 +126,7 @@ class WriteReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc
   ThreadPool& workers_;
   ThreadPool& quick_;
   ContentObserver* const observer_;
+  HandOver turns_;
   WriteStream stream_;
   grpc::ByteBuffer request_;
   Result<WriteMessage> message_ = WriteMessage();  // in `request_`
