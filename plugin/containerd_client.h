@@ -48,6 +48,10 @@ struct ContainerdServer {
   uint64_t pidns = 0;  // inode of the namespace that `pid` is in
 };
 
+// A type of containerd's plugins, and the one of it that asks us.
+inline constexpr char kContentType[] = "io.containerd.content.v1";
+inline constexpr char kContentPlugin[] = "hearth-content";
+
 class ContainerdClient {
  public:
   struct Options {

@@ -11,7 +11,6 @@ namespace hearth::plugin {
 
 namespace {
 
-constexpr char kContentPlugin[] = "hearth-content";
 constexpr char kSource[] = "containerd.io/distribution.source.";
 // containerd pauses up to 3 s before it connects again to a node that was away.
 constexpr std::chrono::seconds kReconnectWait{15};
@@ -92,8 +91,7 @@ Result<RepairSurvey> Survey(const SurveySources& sources, const std::stop_token&
                               " (run: hearth install, then restart containerd)");
   }
   RepairSurvey survey;
-  survey.content_is_ours =
-      TRY(sources.containerd.HasPlugin("io.containerd.content.v1", kContentPlugin));
+  survey.content_is_ours = TRY(sources.containerd.HasPlugin(kContentType, kContentPlugin));
   std::unordered_set<Digest> counted;
   for (const std::string& name : TRY(sources.containerd.ListNamespaces())) {
     if (stop.stop_requested()) return Cancelled("repair");

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <set>
 #include <utility>
 
 #include "base/ascii.h"
@@ -120,9 +119,8 @@ Result<bool> Takeover::ReadsFromUsAlone(const std::filesystem::path& content_roo
                 {{"content_root", content_root.string()}});
     return false;
   }
-  constexpr const char* kContent = "io.containerd.content.v1";
-  if (!TRY(options_.containerd.HasPlugin(kContent, "hearth-content"))) return false;
-  return !TRY(options_.containerd.HasPlugin(kContent, "content"));
+  if (!TRY(options_.containerd.HasPlugin(kContentType, kContentPlugin))) return false;
+  return !TRY(options_.containerd.HasPlugin(kContentType, "content"));
 }
 
 Result<size_t> Takeover::DropBuiltInBlobs(const std::filesystem::path& content_root,
@@ -195,17 +193,25 @@ Result<RoomNeeded> Takeover::Needs(const std::filesystem::path& content_root,
       const auto manifests = LayersOfImage(image, read);
       if (!manifests.ok()) continue;  // nor can it be unpacked, which says why
       for (const ImageLayers& manifest : *manifests) {
-        for (const ImageLayer& layer : manifest.layers) {
-          if (!seen.insert(layer.chain).second) continue;
-          // One that is there must not go for the sake of the others.
-          if (options_.store.snapshots().TouchLayer(layer.chain).ok()) continue;
-          if (!IsHere(content_root, layer.blob.digest)) break;  // nothing is unpacked on it
-          needed.unpack_bytes += TRY(UnpackedBytes(ns, layer));
-        }
+        needed.unpack_bytes += TRY(UnpackedBytes(ns, manifest, content_root, seen));
       }
     }
   }
   return needed;
+}
+
+Result<uint64_t> Takeover::UnpackedBytes(const std::string& ns, const ImageLayers& image,
+                                         const std::filesystem::path& content_root,
+                                         std::set<Digest>& seen) const {
+  uint64_t bytes = 0;
+  for (const ImageLayer& layer : image.layers) {
+    if (!seen.insert(layer.chain).second) continue;
+    // One that is there must not go for the sake of the others.
+    if (options_.store.snapshots().TouchLayer(layer.chain).ok()) continue;
+    if (!IsHere(content_root, layer.blob.digest)) break;  // nothing is unpacked on it
+    bytes += TRY(UnpackedBytes(ns, layer));
+  }
+  return bytes;
 }
 
 bool Takeover::IsHere(const std::filesystem::path& content_root, const Digest& blob) const {

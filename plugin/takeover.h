@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -109,6 +110,10 @@ class Takeover {
   Status Register(const std::string& ns, const ImageLayers& image, const std::string& lease);
   Result<std::string> Read(const Digest& digest, uint64_t limit_bytes) const;
   bool IsHere(const std::filesystem::path& content_root, const Digest& blob) const;
+  // Of the layers that are not unpacked yet and can be; each chain is counted once.
+  Result<uint64_t> UnpackedBytes(const std::string& ns, const ImageLayers& image,
+                                 const std::filesystem::path& content_root,
+                                 std::set<Digest>& seen) const;
   Result<uint64_t> UnpackedBytes(const std::string& ns, const ImageLayer& layer) const;
 
   const Options options_;

@@ -19,6 +19,9 @@
 
 namespace hearth::store {
 
+// What a client of containerd calls the snapshot: of "k8s.io/17/KEY", KEY.
+inline std::string ClientsKey(const std::string& name) { return name.substr(name.rfind('/') + 1); }
+
 class DiskSnapshotStore final : public SnapshotStore {
  public:
   DiskSnapshotStore(const Options& options, SnapshotDirectories directories);

@@ -23,9 +23,6 @@ void ChangeLabels(Labels& labels, const Labels& changes, bool replace) {
   }
 }
 
-// What a client of containerd calls it: of "k8s.io/17/KEY", KEY.
-std::string LastPart(const std::string& name) { return name.substr(name.rfind('/') + 1); }
-
 std::string LabelOr(const Labels& labels, const char* name) {
   const auto found = labels.find(name);
   return found == labels.end() ? "" : found->second;
@@ -183,7 +180,7 @@ Result<SnapshotInfo> DiskSnapshotStore::Commit(const std::string& name, const st
   } else {
     record.unsynced_boot = boot_id_.empty() ? "unknown" : boot_id_;
     // As containerd's clients name it, 1.x by CHAIN-uid-gid and 2.x by a digest of both.
-    record.remapped = LastPart(key) == LastPart(name) + "-remap";
+    record.remapped = ClientsKey(key) == ClientsKey(name) + "-remap";
   }
   kv::Batch batch;
   index_.RemoveSnapshot(batch, key);

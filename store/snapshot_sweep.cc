@@ -17,7 +17,7 @@ namespace {
 
 // "sha256:…" of "k8s.io/17/sha256:…": containerd's clients commit a layer under its chain ID.
 std::optional<Digest> ChainOf(const std::string& name) {
-  const auto chain = Digest::Parse(name.substr(name.rfind('/') + 1));
+  const auto chain = Digest::Parse(ClientsKey(name));
   return chain.ok() ? std::optional(*chain) : std::nullopt;
 }
 

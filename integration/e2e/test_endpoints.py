@@ -4,8 +4,7 @@ import types
 
 import pytest
 
-from integration.testbed.clients import cri, nerdctl_pull_argv
-from integration.testbed.process import run
+from integration.e2e.test_versions import namespace_of, pull
 
 HUB = ["docker.io", "index.docker.io", "registry-1.docker.io"]
 
@@ -46,19 +45,10 @@ def test_each_client_finds_what_was_preheated_under_another_name(bed, registry, 
     registry.reset()
     for name in HUB:
         through_mirror(containerd, name)
-        pull_by(containerd, client, f"{name}/library/small:v1")
+        flags = ["-hosts-dir", containerd.hosts_dir] if client == "nerdctl" else []
+        pull(containerd, client, f"{name}/library/small:v1", *flags)
     assert registry.blob_gets() == []
-    assert image.chain_ids()[-1] in containerd.snapshots("default" if client == "nerdctl" else "k8s.io")
-
-
-def pull_by(containerd, client, ref):
-    if client == "ctr":
-        containerd.pull(ref)
-    elif client == "nerdctl":
-        flags = ["-hosts-dir", containerd.hosts_dir]
-        run(nerdctl_pull_argv(containerd.socket, ref, *flags, version=containerd.version), timeout=120)
-    else:
-        cri(containerd.socket, "pull", ref)
+    assert image.chain_ids()[-1] in containerd.snapshots(namespace_of(client))
 
 
 def test_cold_pull_comes_from_the_endpoint_once(bed, registry, image):
