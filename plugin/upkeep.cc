@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <utility>
 #include <vector>
@@ -15,10 +14,12 @@ namespace hearth::plugin {
 
 Upkeep::Upkeep(Options options)
     : options_(std::move(options)),
-      first_(std::chrono::steady_clock::now()),
-      last_(first_),
-      next_sweep_(first_ + options_.interval),
-      thread_([this] { Run(); }) {}
+      collect_(options_.collect),
+      sync_(options_.sync),
+      next_sweep_(Clock::now() + options_.interval),
+      thread_([this] { Run(); }) {
+  Notice();  // the last run may have left some
+}
 
 Upkeep::~Upkeep() {
   {
@@ -33,20 +34,19 @@ Upkeep::~Upkeep() {
 void Upkeep::Notice() {
   {
     MutexLock lock(mutex_);
-    last_ = std::chrono::steady_clock::now();
-    if (!pending_) first_ = last_;
-    pending_ = true;
+    const auto now = Clock::now();
+    collect_.Add(now);
+    sync_.Add(now);
   }
   changed_.NotifyAll();
 }
 
-bool Upkeep::Wait(std::chrono::steady_clock::time_point next) {
-  auto look = std::chrono::steady_clock::now() + options_.look;
+bool Upkeep::Wait(Clock::time_point next) {
+  auto look = Clock::now() + options_.look;
   MutexLock lock(mutex_);
   while (!stopping_) {
-    auto due = next;
-    if (pending_) due = std::min({due, last_ + options_.quiet, first_ + options_.longest});
-    const auto now = std::chrono::steady_clock::now();
+    const auto due = std::min({next, collect_.Due(), sync_.Due()});
+    const auto now = Clock::now();
     if (now >= due) break;
     if (now >= look) {
       if (IsShort()) break;
@@ -54,15 +54,26 @@ bool Upkeep::Wait(std::chrono::steady_clock::time_point next) {
     }
     (void)changed_.WaitUntil(mutex_, std::min(due, look));
   }
-  pending_ = false;
+  collect_.Clear();
   return !stopping_;
+}
+
+bool Upkeep::TakeSyncDue() {
+  MutexLock lock(mutex_);
+  if (Clock::now() < sync_.Due()) return false;
+  sync_.Clear();
+  return true;
 }
 
 void Upkeep::Run() {
   NameThread("upkeep");
-  while (Wait(std::chrono::steady_clock::now() + options_.interval)) {
-    if (const Status status = SyncLayers(); !status.ok()) {
-      LOG_WARNING("layers not synced", {{"error", status}});
+  while (Wait(Clock::now() + options_.interval)) {
+    if (TakeSyncDue()) {
+      if (const Status status = SyncLayers(); !status.ok()) {
+        LOG_WARNING("layers not synced", {{"error", status}});
+        MutexLock lock(mutex_);
+        sync_.Add(Clock::now());
+      }
     }
     Collect();
     SweepRecords();
@@ -73,7 +84,7 @@ void Upkeep::Run() {
 }
 
 void Upkeep::SweepRecords() {
-  const auto now = std::chrono::steady_clock::now();
+  const auto now = Clock::now();
   if (now < next_sweep_) return;
   next_sweep_ = now + options_.interval;
   for (const auto& sweep : options_.sweeps) {

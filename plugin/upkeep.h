@@ -1,12 +1,15 @@
 // Upkeep: what a node does for its layers away from the path of any pull.
 //
-// A layer is committed without syncing its files. Some seconds after the last commit this syncs the
-// file system once and marks the layers that it covers; until then a power loss takes them. An
-// orderly stop syncs too. Then, and every minute, it deletes the directories that snapshots left
-// behind and frees space where that is short; a file system that becomes short in between is seen
-// within seconds. Every minute it also drops a share of the records that nothing needs any more.
+// A layer is committed without syncing its files. When the kernel has had time to write them by
+// itself, this syncs the file system once and marks the layers that it covers; until then a power
+// loss takes them. A sync right after the commits would force gigabytes out at once, and each small
+// sync of containerd's database would wait behind them. An orderly stop syncs too. Some seconds
+// after the last change, and every minute, it deletes the directories that snapshots left behind
+// and frees space where that is short; a file system that becomes short in between is seen within
+// seconds. Every minute it also drops a share of the records that nothing needs any more.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <stop_token>
@@ -25,9 +28,15 @@ class Upkeep {
   struct Options {
     store::Store& store;
     store::Collector& collector;
-    std::chrono::milliseconds quiet{3'000};      // after the last commit
-    std::chrono::milliseconds longest{30'000};   // after the first
-    std::chrono::milliseconds interval{60'000};  // of what needs no commit
+    // After the last change, and after the first one however many follow.
+    struct Pause {
+      std::chrono::milliseconds quiet;
+      std::chrono::milliseconds longest;
+    };
+    Pause collect{std::chrono::seconds(3), std::chrono::seconds(30)};
+    // The kernel writes by itself what has been dirty for 30 s.
+    Pause sync{std::chrono::seconds(35), std::chrono::seconds(120)};
+    std::chrono::milliseconds interval{60'000};  // of what needs no change
     std::chrono::milliseconds look{5'000};       // at the free space
     // Each at every interval: drops a share of the records that are of no use any more.
     std::vector<std::function<Status()>> sweeps = {};
@@ -40,9 +49,34 @@ class Upkeep {
   void Notice();
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  // Work that a change asks for, once for many of them.
+  class Waiting {
+   public:
+    explicit Waiting(Options::Pause pause) : pause_(pause) {}
+    void Add(Clock::time_point now) {
+      if (!any_) first_ = now;
+      last_ = now;
+      any_ = true;
+    }
+    void Clear() { any_ = false; }
+    Clock::time_point Due() const {
+      return any_ ? std::min(last_ + pause_.quiet, first_ + pause_.longest)
+                  : Clock::time_point::max();
+    }
+
+   private:
+    const Options::Pause pause_;
+    bool any_ = false;
+    Clock::time_point first_;
+    Clock::time_point last_;
+  };
+
   void Run();
   // Until there is something to do; false at the end.
-  bool Wait(std::chrono::steady_clock::time_point next);
+  bool Wait(Clock::time_point next);
+  bool TakeSyncDue();
   bool IsShort();
   void Collect();
   Status SyncLayers();
@@ -51,13 +85,12 @@ class Upkeep {
   const Options options_;
   Mutex mutex_;
   CondVar changed_;
-  std::chrono::steady_clock::time_point first_ GUARDED_BY(mutex_);
-  std::chrono::steady_clock::time_point last_ GUARDED_BY(mutex_);
-  bool pending_ GUARDED_BY(mutex_) = true;  // the last run may have left some
+  Waiting collect_ GUARDED_BY(mutex_);
+  Waiting sync_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
   // Of the thread:
   bool nothing_left_ = false;  // to evict, at the last run
-  std::chrono::steady_clock::time_point next_sweep_;
+  Clock::time_point next_sweep_;
   std::stop_source stop_;
   std::thread thread_;
 };

@@ -1,13 +1,15 @@
 """`make bench-job`: a preheat job through a manager to real nodes, each with a containerd, against the goals beside each figure.
 
-Everything is on loopback and no link is shaped. Each round has a manager, nodes and containerds of its own, on a fresh
-ext4. When a node had done what, its own log says; when the job was a success, the manager's events.
+Everything is on loopback and no link is shaped. Each round has a manager, nodes and containerds of its own, each node with
+its containerd on a fresh ext4 as on a machine of its own. When a node had done what, its own log says; when the job was
+a success, the manager's events.
 """
 
 import argparse
 import dataclasses
 import datetime
 import json
+import os
 import signal
 import statistics
 import sys
@@ -22,7 +24,7 @@ from . import measure
 from .figure import Figure, show
 
 MAX_ROUNDS = 10
-DISK_BYTES = 24 << 30  # sparse
+DISK_BYTES = 12 << 30  # sparse
 WHOLE_SECONDS = 10.0
 TOLD_SECONDS = 0.5
 REGISTERED_SECONDS = 0.1
@@ -77,18 +79,21 @@ def run_job(cluster, ref):
     return began, success
 
 
+def settle(folders):
+    for folder in folders.values():
+        measure.settle(folder)
+    os.sync()  # what the registry got, and the disks of the round before
+
+
 def one_round(image, registry, ref, nodes):
     with Testbed() as bed:
-        disk = bed.ext4(DISK_BYTES)
         names = [f"n{number}" for number in range(1, nodes + 1)]
-        folders = {name: disk.path / name for name in [*names, "manager"]}
-        for folder in folders.values():
-            folder.mkdir()
+        folders = {name: bed.ext4(DISK_BYTES).path for name in [*names, "manager"]}
         settings = {"log_level": '"debug"'}
         cluster = Cluster(bed, registry, names=names, containerds=nodes, folders=folders, settings=settings)
         pairs = [(node.process, containerd.process) for node, containerd in zip(cluster.nodes, cluster.containerds)]
         others = [registry.process, cluster.manager.process]
-        measure.settle(disk.path)
+        settle(folders)
         registry.reset()
 
         steps = [Steps(node) for node in cluster.nodes]
@@ -103,7 +108,7 @@ def one_round(image, registry, ref, nodes):
             if ref not in containerd.images():
                 raise RuntimeError("SUCCESS, but containerd does not have the image")
             containerd.remove_image(ref)
-        measure.settle(disk.path)
+        settle(folders)
         steps = [Steps(node) for node in cluster.nodes]
         warm_began, warm_success = run_job(cluster, ref)
         done_again = [step.all() for step in steps]
