@@ -205,13 +205,32 @@ Result<WriteReply> WriteStream::Commit(const WriteMessage& message) {
   if (!expected_.empty()) expected = TRY(Digest::Parse(expected_));
   WriteReply reply;
   reply.ingest = ingest_->Info();
-  const store::BlobInfo blob = TRY(ingest_->Commit(total_bytes_, expected, message.labels));
+  const Result<store::BlobInfo> committed = ingest_->Commit(total_bytes_, expected, message.labels);
+  if (!committed.ok()) {
+    if (committed.status().code() == StatusCode::kFailedPrecondition) DropIfHopeless();
+    return committed.status();
+  }
+  const store::BlobInfo& blob = *committed;
   Release();
   reply.ingest.offset_bytes = blob.size_bytes;
   reply.digest = blob.digest.ToString();
   reply.last = true;
   committed_ = {ref_, blob.digest, blob.size_bytes};
   return reply;
+}
+
+// Clients up to 1.7 only commit an ingest again that has all its bytes, whatever came of it before:
+// wrong bytes would make every later pull fail.
+void WriteStream::DropIfHopeless() {
+  const std::optional<Digest> named = DigestOfRef(ref_);
+  if (!named || total_bytes_ == 0 || ingest_->Info().offset_bytes < total_bytes_) return;
+  const Result<Digest> digest = ingest_->CurrentDigest();
+  if (!digest.ok() || *digest == *named) return;
+  if (const Status status = ingest_->Truncate(); !status.ok()) {
+    LOG_WARNING("could not drop wrong bytes", {{"ref", ref_}, {"error", status}});
+    return;
+  }
+  LOG_WARNING("dropped wrong bytes", {{"ref", ref_}, {"digest", digest->ToString()}});
 }
 
 // The client was told that the blob is here; its offset says how far the ingest itself had come.

@@ -61,7 +61,8 @@ class WriteStream {
   // One message at a time, on a worker; `done` runs once: here, or on another thread when the
   // answer had to wait. An error ends the stream: kInvalidArgument (no ref, bad digest),
   // kUnavailable (ref held by another stream), kOutOfRange (offset), kAlreadyExists (the blob is
-  // there; the ingest is gone), kFailedPrecondition (size or digest; the ingest stays), and what
+  // there; the ingest is gone), kFailedPrecondition (size or digest; the ingest stays, without its
+  // bytes where they are as many as, and not, those of the blob that the ref names), and what
   // IngestStore says.
   void Handle(const WriteMessage& message, Done done);
   // The client is gone: a waiting STAT answers kCancelled. Any thread, also beside Handle().
@@ -81,6 +82,8 @@ class WriteStream {
   Result<WriteReply> Write(const WriteMessage& message);
   Result<WriteReply> Commit(const WriteMessage& message);
   Result<WriteReply> CommitWhole(const WriteMessage& message);
+  // All bytes that the ref's blob has came, and are not that blob's.
+  void DropIfHopeless();
   Status Append(const WriteMessage& message);
   Status AppendAll(const std::vector<std::span<const char>>& data);
 

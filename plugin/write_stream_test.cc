@@ -168,6 +168,23 @@ TEST_F(WriteStreamTest, WrongDigestOrSizeKeepsTheIngest) {
   }
 }
 
+TEST_F(WriteStreamTest, WrongBytesOfTheBlobThatTheRefNamesAreDropped) {
+  const std::string ref = RefOf("abc");
+  const std::string digest = Digest::Of("abc").ToString();
+  for (const auto& [bytes, left] : {std::pair<std::string, uint64_t>{"ab", 2}, {"abX", 0}}) {
+    auto stream = NewStream();
+    ASSERT_TRUE(Ask(*stream, Stat(ref, 3)).ok());
+    ASSERT_TRUE(Ask(*stream, Write(0, std::span<const char>(bytes))).ok());
+    EXPECT_EQ(Ask(*stream, Commit(bytes.size(), 3, digest)).status().code(),
+              StatusCode::kFailedPrecondition);
+    stream->Release();
+    auto again = NewStream();
+    const auto reply = Ask(*again, Stat(ref, 3));
+    ASSERT_TRUE(reply.ok()) << reply.status();
+    EXPECT_EQ(reply->ingest.offset_bytes, left) << bytes;
+  }
+}
+
 TEST_F(WriteStreamTest, CommitOfWhatIsThereAlreadyExistsAndFreesTheRef) {
   auto grown = Grow("abc");
   ASSERT_TRUE(grown->Write(0, std::span<const char>("abc", 3)).ok());
