@@ -1,5 +1,6 @@
 #include "manager/api.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/units.h"
@@ -254,10 +255,10 @@ Result<ApiAnswer> Api::CreateToken(const ApiCall& call) {
   body.Texts("scopes", scopes);
   for (const std::string& name : scopes) {
     const auto scope = ParseScope(name);
-    if (scope.ok()) {
-      what.scopes.push_back(*scope);
-    } else {
+    if (!scope.ok()) {
       body.Reject("scopes", scope.status().message());
+    } else if (std::ranges::find(what.scopes, *scope) == what.scopes.end()) {
+      what.scopes.push_back(*scope);
     }
   }
   what.life = ReadLife(body);

@@ -77,14 +77,16 @@ void Reader::Labels() {
 }
 
 void Reader::Platforms() {
-  std::vector<std::string> names;
-  args.TextOrTexts("platform", names);
-  args.TextOrTexts("platforms", names);
-  if (names.size() > kMaxPlatforms) return args.Reject("platforms", "are more than 16");
-  for (const std::string& name : names) {
-    const auto platform = oci::Platform::Parse(name);
-    if (!platform.ok()) return args.Reject("platform", platform.status().message());
-    out.spec.platforms.push_back(platform->ToString());
+  for (const char* field : {"platform", "platforms"}) {
+    std::vector<std::string> names;
+    args.TextOrTexts(field, names);
+    if (names.size() > kMaxPlatforms) return args.Reject(field, "are more than 16");
+    if (!names.empty()) out.spec.platforms.clear();
+    for (const std::string& name : names) {
+      const auto platform = oci::Platform::Parse(name);
+      if (!platform.ok()) return args.Reject(field, platform.status().message());
+      out.spec.platforms.push_back(platform->ToString());
+    }
   }
   args.Text("depth", out.spec.depth);
   const std::string& depth = out.spec.depth;
@@ -240,6 +242,14 @@ void Reader::Login() {
   }
 }
 
+// None, or one that there can be.
+bool HasGoodPort(const std::string& host) {
+  const size_t colon = host.rfind(':');
+  if (colon == std::string::npos || host.find(']', colon) != std::string::npos) return true;
+  const auto port = ParseDecimal(std::string_view(host).substr(colon + 1));
+  return colon + 1 == host.size() || (port && *port > 0 && *port <= 65535);
+}
+
 void Reader::AddImage(const std::string& text, const char* field) {
   if (text.size() > JobRequest::kMaxReferenceBytes) {
     return args.Reject(field, "is longer than 1024 bytes");
@@ -253,9 +263,11 @@ void Reader::AddFile(const std::string& text, const char* field) {
   if (text.size() > JobRequest::kMaxUrlBytes) {
     return args.Reject(field, "is longer than 8192 bytes");
   }
-  if (!oci::IsFileUrl(text) || UrlHost(text).empty()) {
+  const std::string host = UrlHost(text);
+  if (!oci::IsFileUrl(text) || host.empty() || host.starts_with(':')) {
     return args.Reject(field, "a file's begins with http:// or https:// and has a host");
   }
+  if (!HasGoodPort(host)) return args.Reject(field, "has a port that is none");
   const auto task_id = TaskIdOf(out.spec, text);
   if (!task_id.ok()) return args.Reject(field, task_id.status().message());
   JobItem item;
@@ -275,7 +287,7 @@ void Reader::Items() {
   const bool image = out.spec.kind == JobKind::kImage;
   if (!image && !images.empty()) return args.Reject("images", "are of type image, not file");
   if (urls.size() + images.size() > JobRequest::kMaxItems) {
-    return args.Reject("urls", "are more than 256");
+    return args.Reject(images.size() > urls.size() ? "images" : "urls", "are more than 256");
   }
   size_t bytes = 0;
   const auto add = [&](const std::string& text, const char* field) {

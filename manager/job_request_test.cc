@@ -32,6 +32,13 @@ constexpr const char* kFile = R"("type": "file", "url": "https://h.example/f")";
 std::string Image(const std::string& more) { return std::string(kImage) + ", " + more; }
 std::string File(const std::string& more) { return std::string(kFile) + ", " + more; }
 
+// "a0", "a1", …
+std::string Listed(int count) {
+  std::string list;
+  for (int i = 0; i < count; ++i) list += (i == 0 ? "\"a" : ", \"a") + std::to_string(i) + "\"";
+  return list;
+}
+
 TEST(JobRequestTest, ReadsTheGuidesImage) {
   const auto request = Parse(R"({
     "type": "preheat",
@@ -105,13 +112,19 @@ TEST(JobRequestTest, NamesWhatIsWrong) {
       {R"("type": "image", "url": "a b")", "args.url"},
       {R"("type": "file", "url": "nginx")", "args.url: a file's begins with http"},
       {R"("type": "file", "url": "http:///x")", "has a host"},
+      {R"("type": "file", "url": "http://:80/x")", "has a host"},
+      {R"("type": "file", "url": "http://h:65536/x")", "args.url: has a port that is none"},
+      {R"("type": "file", "url": "http://h:x/x")", "args.url: has a port that is none"},
       {R"("type": "file", "url": "https://h/f", "images": ["a"])", "args.images"},
+      {R"("type": "image", "images": [)" + Listed(257) + "]", "args.images: are more than 256"},
+      {R"("type": "image", "urls": [)" + Listed(257) + "]", "args.urls: are more than 256"},
       {Image(R"("urll": "x")"), "unknown field \"args.urll\" (did you mean \"url\"?)"},
       {Image(R"("filterdQueryParams": "x")"), "did you mean \"filteredQueryParams\"?"},
       {Image(R"("pieceLength": 1024)"), "args.piece_length: must be 4194304"},
       {Image(R"("pieceLength": 2147483648)"), "args.piece_length"},
       {Image(R"("pieceLength": -1)"), "args.piece_length: must be a whole number"},
-      {Image(R"("platform": "no such thing")"), "args.platform"},
+      {Image(R"("platform": "no such thing")"), "args.platform: "},
+      {Image(R"("platforms": ["no such thing"])"), "args.platforms: "},
       {Image(R"("scope": "some_peers")"), "args.scope: \"some_peers\" is not one of all_peers"},
       {Image(R"("percentage": 101)"), "args.percentage: must be 1 to 100"},
       {Image(R"("timeout": 10)"), "args.timeout: must be 1 second to 7 days"},

@@ -39,6 +39,52 @@ std::string CamelCase(std::string_view name) {
   return camel;
 }
 
+// Follows a parser through a body: which field it is in, and what is wrong that is JSON all the
+// same.
+class Reading {
+ public:
+  // json::parse's callback; false from the first wrong thing on, so that nothing more is kept.
+  bool Look(int depth, json::parse_event_t event, const json& parsed) {
+    if (!wrong_.ok()) return false;
+    if (event == json::parse_event_t::object_start) open_.emplace_back();
+    if (event == json::parse_event_t::object_end) open_.pop_back();
+    if (event == json::parse_event_t::key) Enter(parsed.get<std::string>());
+    if (wrong_.ok() && depth > JsonBody::kMaxDepth) {
+      wrong_ = InvalidArgument("the JSON is nested too deep (at most 16)" + Where());
+    }
+    return wrong_.ok();
+  }
+  const Status& wrong() const { return wrong_; }
+  // ", in the field "args.url"", "" before the first one.
+  std::string Where() const {
+    const std::string path = Path();
+    return path.empty() ? "" : ", in the field " + Shown(path);
+  }
+
+ private:
+  struct Object {
+    std::set<std::string> names;
+    std::string name;  // of the field that is read
+  };
+
+  void Enter(std::string name) {
+    open_.back().name = std::move(name);
+    if (!open_.back().names.insert(open_.back().name).second) {
+      wrong_ = InvalidArgument("the field " + Shown(Path()) + " is there twice");
+    }
+  }
+  std::string Path() const {
+    std::string path;
+    for (const Object& object : open_) {
+      path += (path.empty() || object.name.empty() ? "" : ".") + object.name;
+    }
+    return path;
+  }
+
+  Status wrong_;
+  std::vector<Object> open_;
+};
+
 // Whether every element was a text.
 bool ReadTexts(const json& list, std::vector<std::string>& out) {
   std::vector<std::string> texts;
@@ -84,30 +130,22 @@ Result<JsonBody> JsonBody::Parse(std::string_view text) {
   auto state = std::make_unique<State>();
   state->object = json::object();
   if (text.empty()) return JsonBody(std::move(state));
-  Status wrong;
-  std::vector<std::set<std::string>> names;
+  Reading reading;
   const json::parser_callback_t look = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (!wrong.ok()) return false;
-    if (event == json::parse_event_t::object_start) names.emplace_back();
-    if (event == json::parse_event_t::object_end) names.pop_back();
-    if (depth > kMaxDepth) {
-      wrong = InvalidArgument("the JSON is nested too deep (at most 16)");
-    } else if (event == json::parse_event_t::key &&
-               !names.back().insert(parsed.get<std::string>()).second) {
-      wrong = InvalidArgument("the field " + Shown(parsed.get<std::string>()) + " is there twice");
-    }
-    return wrong.ok();
+    return reading.Look(depth, event, parsed);
   };
   try {
     json parsed = json::parse(text, look);
-    if (!wrong.ok()) return wrong;
+    TRY_STATUS(reading.wrong());
     if (!parsed.is_object()) return InvalidArgument("the body must be one JSON object");
     state->object = std::move(parsed);
   } catch (const json::parse_error& error) {
-    if (!wrong.ok()) return wrong;
-    return InvalidArgument("the body is not JSON: " + LineAndColumn(text, error.byte));
+    TRY_STATUS(reading.wrong());
+    return InvalidArgument("the body is not JSON: " + LineAndColumn(text, error.byte) +
+                           reading.Where());
   } catch (const json::exception&) {
-    return wrong.ok() ? InvalidArgument("the body is not JSON that can be read") : wrong;
+    TRY_STATUS(reading.wrong());
+    return InvalidArgument("the body is not JSON that can be read" + reading.Where());
   }
   return JsonBody(std::move(state));
 }

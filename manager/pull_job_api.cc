@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "manager/json_body.h"
 #include "manager/kube_documents.h"
 #include "manager/kube_name.h"
 #include "manager/pull_job_json.h"
@@ -18,6 +19,13 @@ std::string ListOf(const std::vector<std::string>& items) {
   std::string out;
   for (const std::string& item : items) out += (out.empty() ? "" : ",") + item;
   return "{\"items\":[" + out + "]}\n";
+}
+
+// A docker config is one JSON object that says no kind.
+bool IsDocument(const std::string& text) {
+  if (auto object = JsonBody::Parse(text); object.ok()) return object->Says("kind");
+  const size_t begin = text.find_first_not_of(" \t\r\n");
+  return begin == std::string::npos || text[begin] != '{';
 }
 
 std::string NameOf(const ApiCall& call) {
@@ -94,9 +102,12 @@ Result<ApiAnswer> PullJobApi::PutSecret(const ApiCall& call) {
   if (!IsKubePath(name)) {
     return InvalidArgument("namespace and name must be of lower case letters, digits, - and .");
   }
-  const auto documents = KubeDocuments::Parse(call.request.body);
-  if (documents.ok() && documents->secrets.size() == 1 && documents->jobs.empty()) {
-    TRY_STATUS(secrets_.Put({name, documents->secrets.front().docker_config}));
+  if (IsDocument(call.request.body)) {
+    const auto documents = TRY(KubeDocuments::Parse(call.request.body));
+    if (documents.secrets.size() != 1 || !documents.jobs.empty()) {
+      return InvalidArgument("kind: must be one Secret");
+    }
+    TRY_STATUS(secrets_.Put({name, documents.secrets.front().docker_config}));
   } else {
     TRY_STATUS(secrets_.Put(TRY(PullSecret::FromDockerConfig(name, call.request.body))));
   }

@@ -55,7 +55,7 @@ Result<PullSecret> PullJobs::FindSecret(const std::string& name,
   }
   auto kept = options_.secrets.Find(name);
   if (kept.status().code() != StatusCode::kNotFound) return kept;
-  return InvalidArgument("imageSecrets: there is no secret " + name +
+  return InvalidArgument("imageSecrets, imagePullSecrets: there is no secret " + name +
                          " (give it as a document beside the job, with --secret " + name +
                          "=FILE, or PUT /api/v1/secrets/" + name + ")");
 }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/base64.h"
+#include "manager/json_body.h"
 #include "manager/kube_name.h"
 #include "oci/credentials.h"
 
@@ -68,6 +69,7 @@ PullSecret PullSecret::Read(YamlObject& document) {
 }
 
 Result<PullSecret> PullSecret::FromDockerConfig(const std::string& name, const std::string& json) {
+  TRY_STATUS(JsonBody::Parse(json));
   const auto document = nlohmann::json::parse(json, nullptr, false);
   const bool older = document.is_object() && !document.empty() && !document.contains("auths") &&
                      !document.contains("credHelpers") && !document.contains("credsStore");

@@ -116,10 +116,25 @@ TEST(JsonBodyTest, NamesWhatIsWrong) {
   EXPECT_THAT(ErrorOf(R"({"user": 1})"), HasSubstr("did you mean \"uses\""));
   EXPECT_THAT(ErrorOf(R"({"uses": -1})"), HasSubstr("uses: must be a whole number"));
   EXPECT_THAT(ErrorOf(R"({"uses": 1.5})"), HasSubstr("uses: must be a whole number"));
-  EXPECT_THAT(ErrorOf(R"({"name": {"name": 1, "name": 2}})"), HasSubstr("twice"));
+  EXPECT_THAT(ErrorOf(R"({"name": {"name": 1, "name": 2}})"),
+              HasSubstr("the field \"name.name\" is there twice"));
   EXPECT_THAT(ErrorOf("{\"" + std::string(100'000, 'x') + "\": 1}"), HasSubstr("unknown field"));
   EXPECT_LT(ErrorOf("{\"" + std::string(100'000, 'x') + "\": 1}").size(), 200u);
   EXPECT_THAT(ErrorOf(std::string(100'000, '[')), HasSubstr("nested too deep"));
+}
+
+TEST(JsonBodyTest, NamesTheFieldThatCannotBeRead) {
+  EXPECT_THAT(ErrorOf("{\"uses\": 1, \"name\": \"\xff\"}"),
+              HasSubstr("column 22, in the field \"name\""));
+  EXPECT_THAT(ErrorOf(R"({"a": {"b": [{"c": 1}, {"c": nul}]}})"),
+              HasSubstr("in the field \"a.b.c\""));
+  // Behind an object it is the object's own field again.
+  EXPECT_THAT(ErrorOf(R"({"a": {"b": {"c": 1}, x}})"), HasSubstr("in the field \"a.b\""));
+  EXPECT_THAT(ErrorOf(R"({"a": 1e400})"), HasSubstr("in the field \"a\""));
+  EXPECT_THAT(ErrorOf("{\"a\": " + std::string(100'000, '[')),
+              HasSubstr("nested too deep (at most 16), in the field \"a\""));
+  EXPECT_LT(ErrorOf("{\"" + std::string(100'000, 'x') + "\": 1").size(), 200u);
+  EXPECT_THAT(ErrorOf("{"), testing::Not(HasSubstr("in the field")));
 }
 
 }  // namespace
