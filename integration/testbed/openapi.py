@@ -20,13 +20,25 @@ class OpenApi:
             for method, operation in methods.items()
         }
 
+    def body(self, method, pattern):
+        """The schema of what is sent there; None where nothing is."""
+        operation = self.document["paths"][pattern][method.lower()]
+        if "requestBody" not in operation:
+            return None
+        ((_, content),) = self.resolve(operation["requestBody"])["content"].items()
+        return self.resolve(content["schema"])
+
+    def parameters(self, method, pattern):
+        operation = self.document["paths"][pattern][method.lower()]
+        return [self.resolve(parameter) for parameter in operation.get("parameters", [])]
+
     def check(self, method, pattern, status, headers, body):
         """Asserts that the contract has this answer; returns its document."""
         operation = self.document["paths"][pattern][method.lower()]
         answers = operation["responses"]
         where = f"{method} {pattern} {status}"
         assert str(status) in answers or "default" in answers, f"{where}: not in the contract"
-        answer = self._resolve(answers.get(str(status), answers.get("default")))
+        answer = self.resolve(answers.get(str(status), answers.get("default")))
         if "content" not in answer:
             return body
         ((media_type, content),) = answer["content"].items()
@@ -41,7 +53,7 @@ class OpenApi:
         assert not problems, problems
         return document
 
-    def _resolve(self, node):
+    def resolve(self, node):
         while "$ref" in node:
             target = self.document
             for part in node["$ref"].removeprefix("#/").split("/"):
@@ -50,7 +62,7 @@ class OpenApi:
         return node
 
     def _problems(self, schema, value, where):
-        schema = self._resolve(schema)
+        schema = self.resolve(schema)
         if value is None:
             if not schema.get("nullable"):
                 yield f"{where}: null"
