@@ -182,6 +182,35 @@ def test_harbors_token_opens_a_private_project(bed, image):
     assert token not in json.dumps(done)
 
 
+def test_harbors_token_goes_with_each_request_and_to_no_host_that_a_blob_is_redirected_to(bed, image):
+    registry = bed.registry(auth="bearer")
+    image.push(registry, "test/small:v1", bed.folder / "layout")
+    front, store = bed.front(registry), bed.origin()
+    moved = dict(zip((blob.digest for blob in image.layers), ("127.0.0.1", "localhost")))
+    for blob in image.layers:
+        if blob.digest in moved:
+            store.put(f"/{blob.digest}", blob.data, signed=False)
+            url = f"http://{moved[blob.digest]}:{store.port}/{blob.digest}"
+            front.rule(blob.digest, status=307, headers={"Location": url})
+    cluster = Cluster(bed, front, nodes=1)
+    registry.tokens.asked.clear()
+    token = registry.tokens.token(["repository:test/small:pull"], USER)
+    args = {"type": "image", "url": manifest_url(front, "test/small:v1"), "headers": {"Authorization": f"Bearer {token}"}}
+    done = cluster.wait(cluster.create(args)["id"])
+    assert done["state"] == "SUCCESS", done["reason"]
+    asked = [record for record in front.records if "/manifests/" in record.path or "/blobs/" in record.path]
+    assert {record.path.rpartition("/")[2] for record in front.blob_gets()} == {
+        image.config.digest,
+        *(blob.digest for blob in image.layers),
+    }
+    assert any("/manifests/" in record.path for record in asked) and all(record.authorization for record in asked)
+    # Nor did it ask for a token of its own.
+    assert registry.tokens.asked == []
+    assert {hit.path.strip("/") for hit in store.asked} == set(moved)
+    assert all("authorization" not in hit.headers and token not in str(hit) for hit in store.asked)
+    assert cluster.nodes[0].verify()[0] == 0
+
+
 def test_a_failure_says_where_and_why(shared):
     cluster, registry, _ = shared
     job = cluster.create({"type": "image", "url": manifest_url(registry, "test/none:v1")})
