@@ -20,25 +20,41 @@ def settings_of(manager, name, token):
 
 class Cluster:
     """A manager and its nodes n1, n2, … or `names`, the first `containerds` of them with a containerd of their own.
-    `folders` says where some of the nodes (with their containerds), or "manager", keep their data: {name: folder}."""
+    `folders` says where some of the nodes (with their containerds), or "manager", keep their data: {name: folder};
+    `versions` of which version some of the containerds are: {name: version}; `own` what some nodes have beside
+    `settings`: {name: settings}. `prefix` is put before the command line of each node without a containerd."""
 
-    def __init__(self, bed, *registries, nodes=2, containerds=0, settings=None, names=None, folders=None):
+    def __init__(
+        self, bed, *registries, nodes=2, containerds=0, settings=None, names=None, folders=None, versions=None, own=None, prefix=()
+    ):  # fmt: skip
         names = names or [f"n{number}" for number in range(1, nodes + 1)]
-        nodes, folders = len(names), folders or {}
+        nodes, folders, versions, own = len(names), folders or {}, versions or {}, own or {}
         self.manager = bed.manager(folder=folders.get("manager"))
-        token = self.manager.join_token("--uses", nodes)
+        token = self.manager.join_token("--uses", nodes) if nodes else None
         self.token = self.manager.json("tokens", "create", "--name", "ci", "--scope", "job")["token"]
         self.nodes, self.containerds = [], []
         for number, name in enumerate(names, 1):
-            own = {**settings_of(self.manager, name, token), **(settings or {})}
+            these = {**settings_of(self.manager, name, token), **(settings or {}), **own.get(name, {})}
             if number <= containerds:
-                node, containerd = bed.warm_pair(*registries, on=folders.get(name), mirror=True, settings=own)
+                node, containerd = bed.warm_pair(
+                    *registries, on=folders.get(name), version=versions.get(name), mirror=True, settings=these
+                )
                 self.containerds.append(containerd)
             else:
-                node = bed.node(*registries, settings=own, folder=folders.get(name))
+                node = bed.node(*registries, settings=these, folder=folders.get(name), prefix=prefix)
             self.nodes.append(node)
         for name in names:
             self.wait_connected(name)
+
+    def install_on(self, machine, name):
+        """`hearth install` on a machine whose node then joins under that name."""
+        settings = settings_of(self.manager, name, self.manager.join_token())
+        machine.write_node_config(top="\n".join(f"{key} = {value}" for key, value in settings.items()))
+        machine.start_containerd()
+        machine.sh("hearth install")
+        machine.start_node()
+        machine.restart_containerd()
+        self.wait_connected(name)
 
     def wait_connected(self, name, connected=True):
         def seen():
