@@ -216,7 +216,7 @@ Result<ApiAnswer> JobApi::List(const ApiCall& call) {
   if (const auto text = net::QueryValue(call.request.query, "state"); !text.empty()) {
     state = TRY(ParseJobState(text).Annotate("state"));
   }
-  const auto found = options_.orders.List(state, page, per_page);
+  const auto found = TRY(options_.orders.List(state, page, per_page));
   ApiAnswer answer{200, JobListJson(found.heads, options_.clusters.List())};
   answer.headers.Add("Link", LinkTo(call, page, per_page, found.total));
   answer.headers.Add("X-Total-Count", std::to_string(found.total));

@@ -312,26 +312,27 @@ Status JobStore::SaveTarget(const Job& job, size_t target, size_t first_task) {
   return kv_.Write(batch, kv::Sync::kNo);
 }
 
-Result<std::vector<Job>> JobStore::Heads() const {
-  std::vector<Job> jobs;
-  TRY_STATUS(ScanJson(kv_, kHeads, [&](std::string_view key, const json& record) {
-    jobs.push_back(HeadFrom(std::strtoull(std::string(key).c_str(), nullptr, 16), record));
-  }));
-  return jobs;
+Status JobStore::ForHeads(const std::function<void(const Job& head)>& take) const {
+  return ScanJson(kv_, kHeads, [&](std::string_view key, const json& record) {
+    take(HeadFrom(std::strtoull(std::string(key).c_str(), nullptr, 16), record));
+  });
 }
 
-Result<Job> JobStore::Load(JobId id) const {
+Result<Job> JobStore::Head(JobId id) const {
   const auto head = kv_.Get(kFamily, HeadKey(id));
   if (head.status().code() == StatusCode::kNotFound) {
     return NotFound("there is no job " + std::to_string(id));
   }
   TRY_STATUS(head.status());
-  Job job;
   try {
-    job = HeadFrom(id, json::parse(*head));
+    return HeadFrom(id, json::parse(*head));
   } catch (const json::exception& error) {
     return DataLoss("record " + HeadKey(id) + ": " + error.what());
   }
+}
+
+Result<Job> JobStore::Load(JobId id) const {
+  Job job = TRY(Head(id));
   if (auto document = kv_.Get(kFamily, DocumentKey(id)); document.ok()) {
     job.document = *std::move(document);
   } else if (document.status().code() != StatusCode::kNotFound) {

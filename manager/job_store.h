@@ -31,7 +31,9 @@ class JobStore {
   Status SaveTarget(const Job& job, size_t target, size_t first_task);
 
   // Heads only, without targets and tasks, in order of ID. kDataLoss: which record cannot be read.
-  Result<std::vector<Job>> Heads() const;
+  // `take` must not use the store.
+  Status ForHeads(const std::function<void(const Job& head)>& take) const;
+  Result<Job> Head(JobId id) const;  // kNotFound
   // kNotFound.
   Result<Job> Load(JobId id) const;
   // kNotFound.

@@ -31,15 +31,17 @@ Result<std::unique_ptr<OrderHub>> OrderHub::Open(Options options) {
 
 Status OrderHub::Load() {
   MutexLock lock(mutex_);
-  for (Job& head : TRY(options_.store.Heads())) {
+  std::vector<JobId> under_way;
+  TRY_STATUS(options_.store.ForHeads([&](const Job& head) NO_THREAD_SAFETY_ANALYSIS {
     if (!head.idempotency_key.empty()) by_key_[head.idempotency_key] = head.id;
     if (!head.name.empty()) by_name_[head.name] = head.id;
     if (head.state == JobState::kPending) {
-      TRY_STATUS(Begin(TRY(options_.store.Load(head.id))));
+      under_way.push_back(head.id);
     } else {
-      ended_[head.id] = ForLists(std::move(head));
+      ended_[head.id] = EndedOf(head);
     }
-  }
+  }));
+  for (const JobId id : under_way) TRY_STATUS(Begin(TRY(options_.store.Load(id))));
   (void)Apply();
   return OkStatus();
 }
@@ -293,7 +295,7 @@ bool OrderHub::SaveJob(JobId id) {
                          {"done", counts.done},
                          {"failed", counts.failed},
                          {"reason", job->reason}});
-  ended_[id] = ForLists(HeadOf(id));
+  ended_[id] = EndedOf(*job);
   jobs_.Remove(id);
   feed_.Changed(id);
   secrets_.erase(id);

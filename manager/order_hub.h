@@ -97,7 +97,7 @@ class OrderHub {
   Result<std::vector<JobId>> CreateNamed(std::vector<NewJob> jobs) EXCLUDES(mutex_);
   Result<JobId> FindByName(const std::string& name) const EXCLUDES(mutex_);  // kNotFound
   // Every pull job, latest first; those that ended without targets. `read` must not call back.
-  void ForNamed(const std::function<void(const Job&)>& read) const EXCLUDES(mutex_);
+  Status ForNamed(const std::function<void(const Job&)>& read) const EXCLUDES(mutex_);
   // kNotFound. `read` must not call back.
   Status Read(JobId id, const std::function<void(const Job&)>& read) const EXCLUDES(mutex_);
   Result<JobState> StateOf(JobId id) const EXCLUDES(mutex_);  // kNotFound
@@ -105,7 +105,7 @@ class OrderHub {
     std::vector<Job> heads;  // latest first
     size_t total = 0;        // that match
   };
-  Page List(std::optional<JobState> state, size_t page, size_t per_page) const EXCLUDES(mutex_);
+  Result<Page> List(std::optional<JobState> state, size_t page, size_t per_page) const;
   // The node is no longer left out of jobs: standing preheats ask it, as one that came.
   void Returned(const std::string& node_id) EXCLUDES(mutex_);
   Status SetBio(JobId id, const std::string& bio) EXCLUDES(mutex_);
@@ -128,7 +128,6 @@ class OrderHub {
 
   explicit OrderHub(Options options) : options_(std::move(options)) {}
   Status Load() EXCLUDES(mutex_);
-  // Into the core, with its secrets.
   Status Begin(Job job) REQUIRES(mutex_);
   // kResourceExhausted: so many more under way are too many.
   Status CheckLoad(size_t jobs, size_t targets) const REQUIRES(mutex_);
@@ -138,7 +137,6 @@ class OrderHub {
   // As others may see it: PENDING until its end is written down.
   static void ReadActive(const Job& job, const std::function<void(const Job&)>& read);
   void Forget(const Job& head) REQUIRES(mutex_);  // its key and name
-  // --- standing preheats ---
   static bool IsStanding(const Job& job) { return job.spec.keep && !job.cancelled; }
   size_t CountStanding() const REQUIRES(mutex_);
   // Of these, the nodes that came since that arrival.
@@ -148,9 +146,16 @@ class OrderHub {
   void TendStandingJob(JobId id, const std::vector<Node>& nodes, WallTime now) REQUIRES(mutex_);
   // Under way again. Not written down: it is tried again.
   Status Resume(Job job) REQUIRES(mutex_);
-  Job HeadOf(JobId id) const REQUIRES(mutex_);
-  // Without what only the store needs to have of ten thousand old jobs.
-  static Job ForLists(Job head);
+  // What is in memory of each of ten thousand old jobs; the rest is read from the store.
+  struct Ended {
+    JobState state = JobState::kPending;
+    bool standing = false;
+    WallTime updated{};
+    WallTime due{};  // of a standing preheat: its next refresh
+  };
+  static Ended EndedOf(const Job& head);
+  // Names and addresses cut to what a list shows.
+  Result<Job> HeadOf(JobId id) const REQUIRES(mutex_);
   // Does what the core asks for; false: something could not be written down.
   bool Apply() REQUIRES(mutex_);
   bool SaveTarget(JobId id, size_t target) REQUIRES(mutex_);
@@ -171,9 +176,10 @@ class OrderHub {
   JobFeed feed_;
   mutable Mutex mutex_;
   Jobs jobs_ GUARDED_BY(mutex_);
-  std::map<JobId, Job> ended_ GUARDED_BY(mutex_);           // ForLists()
-  std::map<JobId, JobSecrets> secrets_ GUARDED_BY(mutex_);  // of jobs under way
-  std::map<JobId, size_t> tasks_saved_ GUARDED_BY(mutex_);  // of jobs under way
+  std::map<JobId, Ended> ended_ GUARDED_BY(mutex_);
+  // Of jobs under way:
+  std::map<JobId, JobSecrets> secrets_ GUARDED_BY(mutex_);
+  std::map<JobId, size_t> tasks_saved_ GUARDED_BY(mutex_);
   // Targets whose record is not written, tried again. Once it is, the node's report of that attempt
   // is settled; 0 = it did not report.
   std::map<JobId, std::map<size_t, uint32_t>> unsaved_ GUARDED_BY(mutex_);

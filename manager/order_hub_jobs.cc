@@ -18,8 +18,16 @@ Status NoJob(JobId id) { return NotFound("there is no job " + std::to_string(id)
 
 }  // namespace
 
-Job OrderHub::HeadOf(JobId id) const {
-  const Job& job = *jobs_.Find(id);
+OrderHub::Ended OrderHub::EndedOf(const Job& head) {
+  return {.state = head.state,
+          .standing = IsStanding(head),
+          .updated = head.updated,
+          .due = head.refreshed + head.spec.refresh};
+}
+
+namespace {
+
+Job WithoutParts(const Job& job) {
   Job head;
   head.id = job.id;
   head.task_id = job.task_id;
@@ -39,7 +47,12 @@ Job OrderHub::HeadOf(JobId id) const {
   return head;
 }
 
-Job OrderHub::ForLists(Job head) {
+}  // namespace
+
+Result<Job> OrderHub::HeadOf(JobId id) const {
+  const Job* active = jobs_.Find(id);
+  Job head = active != nullptr ? WithoutParts(*active) : TRY(options_.store.Head(id));
+  if (active != nullptr) head.state = JobState::kPending;
   for (std::vector<std::string>* names : {&head.spec.nodes, &head.spec.ips}) {
     if (names->size() > kMaxListedNames) names->resize(kMaxListedNames);
     names->shrink_to_fit();
@@ -64,10 +77,11 @@ void OrderHub::MakeRoom(size_t jobs) {
     // Not the lowest number: it may have been retried just now. What stands goes when nothing else
     // is left.
     const auto oldest = std::ranges::min_element(ended_, {}, [](const auto& job) {
-      return std::pair(IsStanding(job.second), job.second.updated);
+      return std::pair(job.second.standing, job.second.updated);
     });
-    if (!options_.store.Remove(oldest->first).ok()) return;
-    Forget(oldest->second);
+    const auto head = options_.store.Head(oldest->first);
+    if (!head.ok() || !options_.store.Remove(oldest->first).ok()) return;
+    Forget(*head);
     feed_.Removed(oldest->first);
     ended_.erase(oldest);
   }
@@ -82,8 +96,7 @@ Result<JobId> OrderHub::Create(const JobRequest& request, const Origin& origin) 
   MutexLock lock(mutex_);
   if (const auto known = by_key_.find(origin.idempotency_key);
       !origin.idempotency_key.empty() && known != by_key_.end()) {
-    const Job* active = jobs_.Find(known->second);
-    const Job& before = active != nullptr ? *active : ended_.at(known->second);
+    const Job before = TRY(HeadOf(known->second));
     if (before.request_sum == origin.request_sum) return before.id;
     return AlreadyExists("Idempotency-Key: it was used for another request (job " +
                          std::to_string(before.id) + ")");
@@ -158,15 +171,16 @@ Result<JobId> OrderHub::FindByName(const std::string& name) const {
   return found->second;
 }
 
-void OrderHub::ForNamed(const std::function<void(const Job&)>& read) const {
+Status OrderHub::ForNamed(const std::function<void(const Job&)>& read) const {
   MutexLock lock(mutex_);
   std::vector<JobId> ids;
   for (const auto& [name, id] : by_name_) ids.push_back(id);
   std::ranges::sort(ids, std::greater());
   for (const JobId id : ids) {
     const Job* active = jobs_.Find(id);
-    active != nullptr ? ReadActive(*active, read) : read(ended_.at(id));
+    active != nullptr ? ReadActive(*active, read) : read(TRY(HeadOf(id)));
   }
+  return OkStatus();
 }
 
 void OrderHub::ReadActive(const Job& job, const std::function<void(const Job&)>& read) {
@@ -202,20 +216,20 @@ Result<JobState> OrderHub::StateOf(JobId id) const {
   return ended->second.state;
 }
 
-OrderHub::Page OrderHub::List(std::optional<JobState> state, size_t page, size_t per_page) const {
+Result<OrderHub::Page> OrderHub::List(std::optional<JobState> state, size_t page,
+                                      size_t per_page) const {
   Page out;
   const size_t first = (page - 1) * per_page;
   MutexLock lock(mutex_);
   std::vector<JobId> ids = jobs_.Ids();
-  for (const auto& [id, head] : ended_) ids.push_back(id);
+  for (const auto& [id, ended] : ended_) ids.push_back(id);
   std::ranges::sort(ids, std::greater());
   for (const JobId id : ids) {
-    const Job* active = jobs_.Find(id);
-    if (state && (active != nullptr ? JobState::kPending : ended_.at(id).state) != *state) continue;
+    const bool active = jobs_.Find(id) != nullptr;
+    if (state && (active ? JobState::kPending : ended_.at(id).state) != *state) continue;
     const size_t place = out.total++;
     if (place < first || place >= first + per_page) continue;
-    out.heads.push_back(active != nullptr ? HeadOf(id) : ended_.at(id));
-    if (active != nullptr) out.heads.back().state = JobState::kPending;
+    out.heads.push_back(TRY(HeadOf(id)));
   }
   return out;
 }
@@ -227,14 +241,13 @@ Status OrderHub::SetBio(JobId id, const std::string& bio) {
     return Apply() ? OkStatus()
                    : ResourceExhausted("it is not written down yet (is the disk full?)");
   }
-  const auto head = ended_.find(id);
-  if (head == ended_.end()) return NoJob(id);
+  const auto ended = ended_.find(id);
+  if (ended == ended_.end()) return NoJob(id);
   Job changed = TRY(options_.store.Load(id));
   changed.bio = bio;
   changed.updated = options_.clock.WallNow();
   TRY_STATUS(options_.store.SaveHead(changed));
-  head->second.bio = bio;
-  head->second.updated = changed.updated;
+  ended->second = EndedOf(changed);
   feed_.Changed(id);
   return OkStatus();
 }
@@ -242,15 +255,14 @@ Status OrderHub::SetBio(JobId id, const std::string& bio) {
 Status OrderHub::Cancel(JobId id) {
   MutexLock lock(mutex_);
   if (const auto ended = ended_.find(id); ended != ended_.end()) {
-    if (!IsStanding(ended->second)) {
+    if (!ended->second.standing) {
       return FailedPrecondition("job " + std::to_string(id) + " has ended already");
     }
     Job job = TRY(options_.store.Load(id));
     job.spec.keep = false;
     job.updated = options_.clock.WallNow();
     TRY_STATUS(options_.store.SaveHead(job));
-    ended->second.spec.keep = false;
-    ended->second.updated = job.updated;
+    ended->second = EndedOf(job);
     feed_.Changed(id);
     return OkStatus();
   }
@@ -283,8 +295,9 @@ Status OrderHub::Remove(JobId id) {
   MutexLock lock(mutex_);
   const Job* active = jobs_.Find(id);
   if (active == nullptr && !ended_.contains(id)) return NoJob(id);
+  const Job head = TRY(HeadOf(id));
   TRY_STATUS(options_.store.Remove(id));
-  Forget(active != nullptr ? *active : ended_.at(id));
+  Forget(head);
   ended_.erase(id);
   jobs_.Remove(id);
   secrets_.erase(id);
@@ -299,7 +312,7 @@ Status OrderHub::Remove(JobId id) {
 std::vector<Reading> OrderHub::Readings() const {
   MutexLock lock(mutex_);
   std::array<size_t, 3> by_state{};
-  for (const auto& [id, head] : ended_) ++by_state[static_cast<size_t>(head.state)];
+  for (const auto& [id, ended] : ended_) ++by_state[static_cast<size_t>(ended.state)];
   by_state[static_cast<size_t>(JobState::kPending)] += jobs_.Ids().size();
   std::vector<Reading> out;
   for (const JobState state : {JobState::kPending, JobState::kSuccess, JobState::kFailure}) {

@@ -22,7 +22,7 @@ void KeepKnown(const Job& job, std::vector<Target>& chosen) {
 
 size_t OrderHub::CountStanding() const {
   size_t standing = 0;
-  for (const auto& [id, head] : ended_) standing += IsStanding(head) ? 1 : 0;
+  for (const auto& [id, ended] : ended_) standing += ended.standing ? 1 : 0;
   for (const JobId id : jobs_.Ids()) standing += IsStanding(*jobs_.Find(id)) ? 1 : 0;
   return standing;
 }
@@ -31,8 +31,8 @@ void OrderHub::TendStanding(WallTime now) {
   if (now < tended_ + kStandingPause) return;
   tended_ = now;
   std::vector<JobId> standing;
-  for (const auto& [id, head] : ended_) {
-    if (IsStanding(head)) standing.push_back(id);
+  for (const auto& [id, ended] : ended_) {
+    if (ended.standing) standing.push_back(id);
   }
   for (const JobId id : jobs_.Ids()) {
     if (IsStanding(*jobs_.Find(id))) standing.push_back(id);
@@ -47,10 +47,16 @@ void OrderHub::TendStanding(WallTime now) {
 
 void OrderHub::TendStandingJob(JobId id, const std::vector<Node>& nodes, WallTime now) {
   const Job* active = jobs_.Find(id);
-  const Job& job = active != nullptr ? *active : ended_.at(id);
-  const bool due = active == nullptr && now >= job.refreshed + job.spec.refresh;
+  const bool due = active == nullptr && now >= ended_.at(id).due;
   uint64_t& tended_to = tended_to_[id];
   if (!due && tended_to == arrivals_) return;
+  auto loaded = active != nullptr ? Result<Job>(*active) : options_.store.Load(id);
+  if (!loaded.ok()) {
+    LOG_ERROR("a standing preheat cannot go on, tried again",
+              {{"job", id}, {"error", loaded.status()}});
+    return;
+  }
+  const Job& job = *loaded;
   // None of its nodes may be left; one that comes is looked at then.
   auto chosen = ChooseTargets(job.spec, nodes, Missing::kLeaveOut);
   if (!chosen.ok()) {
@@ -69,14 +75,11 @@ void OrderHub::TendStandingJob(JobId id, const std::vector<Node>& nodes, WallTim
     tended_to = arrivals_;
     return;
   }
-  auto loaded = options_.store.Load(id);
-  Status resumed = loaded.status();
-  if (resumed.ok()) {
-    if (!due && TakesSome(loaded->spec)) KeepKnown(*loaded, *chosen);
-    if (!chosen->empty()) {
-      resumed = Resume(due ? RefreshOf(*std::move(loaded), *std::move(chosen), now)
-                           : RoundOf(*std::move(loaded), *chosen, now));
-    }
+  Status resumed;
+  if (!due && TakesSome(job.spec)) KeepKnown(job, *chosen);
+  if (!chosen->empty()) {
+    resumed = Resume(due ? RefreshOf(*std::move(loaded), *std::move(chosen), now)
+                         : RoundOf(*std::move(loaded), *chosen, now));
   }
   if (resumed.ok()) {
     tended_to = arrivals_;

@@ -139,7 +139,7 @@ TEST_F(OrderHubTest, NothingIsSettledThatIsNotWrittenDown) {
   EXPECT_EQ(Read(id).state, JobState::kPending);
   EXPECT_FALSE(hub_->Create(Request(), {}).ok());
   // The same in each view.
-  EXPECT_EQ(hub_->List({}, 1, 10).heads.at(0).state, JobState::kPending);
+  EXPECT_EQ(hub_->List({}, 1, 10)->heads.at(0).state, JobState::kPending);
   full_.full = false;
   hub_->Tick();
   EXPECT_TRUE(link.Settled());
@@ -153,10 +153,13 @@ TEST_F(OrderHubTest, AnEndThatIsNotWrittenDownIsPendingInTheListOfPullJobsToo) {
   const JobId id = CreateNamed({"nightly"}).value().front();
   full_.full = true;
   EXPECT_EQ(Report(node, id), OkStatus());
-  hub_->ForNamed([](const Job& job) { EXPECT_EQ(job.state, JobState::kPending); });
+  const auto expect = [&](JobState state) {
+    EXPECT_EQ(hub_->ForNamed([&](const Job& job) { EXPECT_EQ(job.state, state); }), OkStatus());
+  };
+  expect(JobState::kPending);
   full_.full = false;
   hub_->Tick();
-  hub_->ForNamed([](const Job& job) { EXPECT_EQ(job.state, JobState::kSuccess); });
+  expect(JobState::kSuccess);
 }
 
 TEST_F(OrderHubTest, AReportOfAnotherJobWithThatNumberSettlesNothing) {
@@ -179,12 +182,12 @@ TEST_F(OrderHubTest, PullJobsOfOneRequestBeginTogetherOrNotAtAll) {
   const Member node = JoinNode("n1");
   ASSERT_TRUE(CreateNamed({"b"}).ok());
   EXPECT_EQ(CreateNamed({"a", "b", "c"}).status().code(), StatusCode::kAlreadyExists);
-  EXPECT_EQ(hub_->List({}, 1, 10).total, 1u);
+  EXPECT_EQ(hub_->List({}, 1, 10)->total, 1u);
   full_.full = true;
   EXPECT_FALSE(CreateNamed({"a", "c"}).ok());
   full_.full = false;
   Restart();
-  EXPECT_EQ(hub_->List({}, 1, 10).total, 1u);
+  EXPECT_EQ(hub_->List({}, 1, 10)->total, 1u);
   EXPECT_EQ(CreateNamed({"a", "c"}).value().size(), 2u);
 }
 
@@ -284,9 +287,9 @@ TEST_F(OrderHubTest, AnOldJobIsWholeInTheStoreAlsoAfterItsBioChanged) {
   EXPECT_EQ(Report(node, id), OkStatus());
   for (int start = 0; start < 2; ++start) {
     EXPECT_EQ(hub_->SetBio(id, "bio " + std::to_string(start)), OkStatus());
-    EXPECT_EQ(hub_->List({}, 1, 10).heads.at(0).spec.ips.size(), 64u);
-    EXPECT_EQ(hub_->List({}, 1, 10).heads.at(0).sealed, "");
-    EXPECT_EQ(hub_->List({}, 1, 10).heads.at(0).bio, "bio " + std::to_string(start));
+    EXPECT_EQ(hub_->List({}, 1, 10)->heads.at(0).spec.ips.size(), 64u);
+    EXPECT_EQ(hub_->List({}, 1, 10)->heads.at(0).sealed, "");
+    EXPECT_EQ(hub_->List({}, 1, 10)->heads.at(0).bio, "bio " + std::to_string(start));
     EXPECT_EQ(Read(id).spec.ips.size(), 100u);
     EXPECT_NE(Read(id).sealed, "");
     Restart();
@@ -333,7 +336,8 @@ TEST_F(OrderHubTest, ListsTheLatestFirstByStateAndPage) {
   EXPECT_EQ(hub_->Cancel(2), OkStatus());
   const auto ids = [&](std::optional<JobState> state, size_t page) {
     std::vector<JobId> out;
-    for (const Job& job : hub_->List(state, page, 2).heads) out.push_back(job.id);
+    const auto found = hub_->List(state, page, 2).value();
+    for (const Job& job : found.heads) out.push_back(job.id);
     return out;
   };
   EXPECT_EQ(ids({}, 1), (std::vector<JobId>{5, 4}));

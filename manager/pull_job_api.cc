@@ -42,12 +42,12 @@ void PullJobApi::AddTo(Router& router) {
 void PullJobApi::AddJobs(Router& router) {
   router.Add("POST", "/api/v1/pull-jobs", Scope::kJob,
              [this](const ApiCall& call) { return Create(call); });
-  router.Add("GET", "/api/v1/pull-jobs", Scope::kJobRead,
-             [this](const ApiCall&) -> Result<ApiAnswer> {
-               std::vector<std::string> items;
-               jobs_.ForEach([&](const Job& job) { items.push_back(PullJobHeadJson(job)); });
-               return ApiAnswer{200, ListOf(items)};
-             });
+  router.Add(
+      "GET", "/api/v1/pull-jobs", Scope::kJobRead, [this](const ApiCall&) -> Result<ApiAnswer> {
+        std::vector<std::string> items;
+        TRY_STATUS(jobs_.ForEach([&](const Job& job) { items.push_back(PullJobHeadJson(job)); }));
+        return ApiAnswer{200, ListOf(items)};
+      });
   router.Add("GET", "/api/v1/pull-jobs/{name}", Scope::kJobRead,
              [this](const ApiCall& call) { return Show(call.parameters.at("name")); });
   router.Add("POST", "/api/v1/pull-jobs/{name}/cancel", Scope::kJob,

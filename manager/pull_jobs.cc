@@ -139,8 +139,8 @@ Status PullJobs::Read(const std::string& name, const std::function<void(const Jo
   return options_.orders.Read(TRY(options_.orders.FindByName(name)), read);
 }
 
-void PullJobs::ForEach(const std::function<void(const Job&)>& read) const {
-  options_.orders.ForNamed(read);
+Status PullJobs::ForEach(const std::function<void(const Job&)>& read) const {
+  return options_.orders.ForNamed(read);
 }
 
 Status PullJobs::Cancel(const std::string& name) {

@@ -38,7 +38,7 @@ class PullJobs {
   // kNotFound. `read` must not call back.
   Status Read(const std::string& name, const std::function<void(const Job&)>& read) const;
   // Latest first; those that ended without targets and tasks. `read` must not call back.
-  void ForEach(const std::function<void(const Job&)>& read) const;
+  Status ForEach(const std::function<void(const Job&)>& read) const;
   // kNotFound; kFailedPrecondition: it has ended.
   Status Cancel(const std::string& name);
   // Cancels it where it is under way. kNotFound.
