@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help deps configure build package demo demo-swarm test unit asan conformance e2e nightly fuzz bench bench-swarm bench-fleet bench-job format tidy clean
+.PHONY: help deps configure build package demo demo-swarm test unit asan conformance e2e nightly fuzz bench bench-swarm bench-fleet bench-job bench-mirror format tidy clean
 
 JOBS ?= $(shell nproc)
 PYTHON ?= /usr/bin/python3
@@ -26,6 +26,7 @@ help:
 	@echo "make bench    stock containerd and Hearth side by side; results in docs/benchmarks"
 	@echo "make bench-swarm  nodes that feed each other, against the goals; results in docs/benchmarks"
 	@echo "make bench-fleet  a manager with a thousand simulated nodes, against the goals; results in docs/benchmarks"
+	@echo "make bench-mirror  a complete blob served by the mirror and by nginx; results in docs/benchmarks"
 	@echo "make bench-job  a manager's preheat job on three real nodes, against the goals; results in docs/benchmarks"
 	@echo "make format   clang-format on all sources          make tidy   what scripts and clang-tidy can check (ALL=1: all)"
 
@@ -100,6 +101,9 @@ bench-swarm: deps build
 
 bench-fleet: deps build
 	@$(PYTHON) -m integration.load.fleet
+
+bench-mirror: deps build
+	@$(AS_ROOT) $(PYTHON) -m integration.bench.mirror
 
 bench-job: deps build
 	@$(AS_ROOT) $(PYTHON) -m integration.bench.job

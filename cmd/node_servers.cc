@@ -149,7 +149,9 @@ Status NodeServers::StartGrpc() {
 Status NodeServers::StartMirror() {
   mirror_server_ =
       TRY(OfKey(net::HttpServer::Start(
-                    {.listen = base_.config.mirror.listen, .handler_threads = kHandlerThreads},
+                    {.listen = base_.config.mirror.listen,
+                     .io_threads = std::min<size_t>(base_.cores, 2),
+                     .handler_threads = kHandlerThreads},
                     Counted("mirror", MirrorRoute,
                             [this](net::ServerRequest request, net::HttpServer::Respond respond) {
                               if (plugin::FileProxy::Takes(request)) {

@@ -26,7 +26,7 @@ from integration.testbed.swarm import Swarm, blob_image
 
 from . import measure
 from .figure import Figure, show
-from .tls_server import TlsServer
+from .nginx import Nginx
 
 MB = 1_000_000
 PROBE_BYTES = 64 * MB
@@ -175,7 +175,7 @@ def two_nodes(size_bytes, rounds):
         giver.preheat(swarm.ref, depth="blobs")
         folder = swarm.folder / "nginx"
         folder.mkdir()
-        with contextlib.closing(TlsServer(folder, giver.prefix, "10.77.0.11", giver.root / "blobs")) as server:
+        with contextlib.closing(Nginx(folder, giver.root / "blobs", "10.77.0.11:8443", giver.prefix)) as server:
             digest = image.layers[0].digest
             url = server.url(giver.blob_path(digest))
             times = {"hearth": [], "curl": []}
