@@ -236,10 +236,16 @@ Result<OrderHub::Page> OrderHub::List(std::optional<JobState> state, size_t page
 
 Status OrderHub::SetBio(JobId id, const std::string& bio) {
   MutexLock lock(mutex_);
-  if (jobs_.Find(id) != nullptr) {
-    TRY_STATUS(jobs_.SetBio(id, bio, options_.clock.WallNow()));
-    return Apply() ? OkStatus()
-                   : ResourceExhausted("it is not written down yet (is the disk full?)");
+  if (const Job* active = jobs_.Find(id); active != nullptr) {
+    // Written first, so that what is refused has changed nothing.
+    Job head = WithoutParts(*active);
+    head.state = JobState::kPending;  // an end is written behind the targets' records
+    head.bio = bio;
+    head.updated = options_.clock.WallNow();
+    TRY_STATUS(options_.store.SaveHead(head));
+    TRY_STATUS(jobs_.SetBio(id, bio, head.updated));
+    (void)Apply();
+    return OkStatus();
   }
   const auto ended = ended_.find(id);
   if (ended == ended_.end()) return NoJob(id);

@@ -147,6 +147,20 @@ TEST_F(OrderHubTest, NothingIsSettledThatIsNotWrittenDown) {
   EXPECT_EQ(Read(id).state, JobState::kSuccess);
 }
 
+TEST_F(OrderHubTest, ABioThatWasRefusedIsNotShown) {
+  JoinNode("n1");
+  const JobId id = Create();
+  full_.full = true;
+  EXPECT_FALSE(hub_->SetBio(id, "new").ok());
+  EXPECT_EQ(Read(id).bio, "");
+  full_.full = false;
+  hub_->Tick();
+  EXPECT_EQ(Read(id).bio, "");
+  EXPECT_EQ(hub_->SetBio(id, "new"), OkStatus());
+  Restart();
+  EXPECT_EQ(Read(id).bio, "new");
+}
+
 TEST_F(OrderHubTest, AnEndThatIsNotWrittenDownIsPendingInTheListOfPullJobsToo) {
   const Member node = JoinNode("n1");
   Connect(node);

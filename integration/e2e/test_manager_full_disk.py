@@ -1,0 +1,145 @@
+"""A manager whose disk is full: what it acknowledges is kept, what it refuses has changed nothing, and it loses no end."""
+
+import contextlib
+import json
+
+import pytest
+
+from integration.e2e.test_wrong_fields import Client, kept
+from integration.testbed.cluster import Cluster
+from integration.testbed.process import wait_for
+
+PATIENCE = 90
+pytestmark = pytest.mark.slow
+
+
+def fill(folder):
+    """Leaves not a byte; returns the file that takes them."""
+    filler = folder / "filler"
+    for step in (1 << 20, 4 << 10, 1):
+        with contextlib.suppress(OSError), open(filler, "ab", buffering=0) as out:
+            while True:
+                out.write(b"\0" * step)
+    return filler
+
+
+def pull_job(name):
+    template = {"images": ["127.0.0.1:1/a:v1"], "nodeNames": ["nowhere"]}
+    return {
+        "apiVersion": "operations.kubeedge.io/v1alpha2",
+        "kind": "ImagePrePullJob",
+        "metadata": {"name": name},
+        "spec": {"imagePrePullTemplate": template},
+    }
+
+
+def secret(number):
+    return {"auths": {f"r{number}.example": {"auth": "dTpw"}}}
+
+
+def test_each_change_is_kept_or_refused(bed):
+    disk = bed.ext4(48 << 20)
+    cluster = Cluster(bed, nodes=1, folders={"manager": disk.path})
+    client = Client(cluster.manager)
+
+    def call(method, path, body=None):
+        status, answer = client.call(method, path, json.dumps(body).encode() if body is not None else None)
+        return status, json.loads(answer) if answer else None
+
+    def make(path, body):
+        status, made = call("POST", path, body)
+        assert status in (200, 201), made
+        return made
+
+    def file_job(url, **args):
+        return {"type": "preheat", "args": {"type": "file", "url": url, **args}}
+
+    origin = bed.origin()
+    origin.put("/slow", bytes(20 << 20), rate=10_000, signed=False)
+    failed = [make("/oapi/v1/jobs", file_job("http://127.0.0.1:1/f", timeout="1s"))["id"] for _ in range(3)]
+    for job in failed:
+        cluster.wait(job)
+    running = [make("/oapi/v1/jobs", file_job(f"http://{origin.address}/slow", tag=tag))["id"] for tag in "ab"]
+    edge = make("/oapi/v1/clusters", {"name": "edge"})["id"]
+    gone = make("/oapi/v1/clusters", {"name": "gone"})["id"]
+    make("/api/v1/pull-jobs", pull_job("old"))
+    assert call("PUT", "/api/v1/secrets/default/old", secret(0))[0] == 200
+    token = make("/api/v1/tokens", {"name": "old", "scopes": ["job"]})["id"]
+    join = make("/api/v1/join-tokens", {"name": "old"})["id"]
+
+    filler = fill(disk.path)
+    changes = [
+        ("POST", "/oapi/v1/jobs", file_job("http://127.0.0.1:1/f")),
+        ("PATCH", f"/oapi/v1/jobs/{failed[0]}", {"bio": "b" * 900}),
+        ("PATCH", f"/oapi/v1/jobs/{running[0]}", {"bio": "b" * 900}),
+        ("POST", f"/oapi/v1/jobs/{failed[1]}/retry", None),
+        ("POST", f"/oapi/v1/jobs/{running[0]}/cancel", None),
+        ("DELETE", f"/oapi/v1/jobs/{running[1]}", None),
+        ("DELETE", f"/oapi/v1/jobs/{failed[2]}", None),
+        ("POST", "/oapi/v1/clusters", {"name": "new"}),
+        ("PATCH", f"/oapi/v1/clusters/{edge}", {"bio": "b" * 900}),
+        ("DELETE", f"/oapi/v1/clusters/{gone}", None),
+        ("POST", "/api/v1/pull-jobs", pull_job("new")),
+        ("DELETE", "/api/v1/pull-jobs/old", None),
+        ("PUT", "/api/v1/secrets/default/new", secret(1)),
+        ("PUT", "/api/v1/secrets/default/old", secret(2)),
+        ("DELETE", "/api/v1/secrets/default/old", None),
+        ("POST", "/api/v1/tokens", {"name": "new", "scopes": ["job"]}),
+        ("DELETE", f"/api/v1/tokens/{token}", None),
+        ("POST", "/api/v1/join-tokens", {"name": "new"}),
+        ("DELETE", f"/api/v1/join-tokens/{join}", None),
+        ("PUT", "/api/v1/nodes/n1/cordon", {"reason": "r" * 500}),
+        ("PUT", "/api/v1/nodes/n1/ban", {"reason": "r" * 500}),
+        ("DELETE", "/api/v1/nodes/n1/ban", None),
+        ("POST", "/api/v1/backup", None),
+    ]
+    refused = 0
+    for method, path, body in changes:
+        fill(disk.path)  # the index keeps a little room, and gives it away for a deletion
+        before = state(client)
+        status, answer = call(method, path, body)
+        if status < 300:
+            continue
+        refused += 1
+        assert status in (409, 429, 500, 503), (method, path, answer)
+        words = answer["message"]
+        if "is not written down yet" in words:
+            assert path.endswith("/cancel")
+            continue  # the work is stopped, and the record follows when there is room
+        assert any(word in words for word in ("free some room", "is the disk full", "No space")) or status == 409, (method, path, words)
+        assert state(client) == before, (method, path, words)
+    assert refused > 5, "the disk was not full"
+    filler.unlink()
+    wait_for(lambda: call("POST", f"/oapi/v1/jobs/{running[0]}/cancel")[0] == 409, PATIENCE, "the record of the cancelled job")
+    before = state(client)
+    cluster.manager.kill9()
+    cluster.manager.start()
+    assert state(Client(cluster.manager)) == before
+
+
+def state(client):
+    """What is kept, without what a node's work changes by the second."""
+    found = kept(client)
+    for job in found["/oapi/v1/jobs"]:
+        del job["updated_at"]
+    return found
+
+
+def test_an_end_that_the_full_disk_did_not_take_survives_a_kill(bed):
+    disk = bed.ext4(40 << 20)
+    origin = bed.origin()
+    file = origin.put("/f", b"f" * (2 << 20), rate=300_000, signed=False)
+    url = f"http://{origin.address}/f"
+    cluster = Cluster(bed, nodes=1, folders={"manager": disk.path})
+    job = cluster.create({"type": "file", "url": url})["id"]
+    wait_for(lambda: cluster.job(job)["progress"]["bytes_done"] > 0, PATIENCE, "the transfer")
+    filler = fill(disk.path)
+    file.rate = 0
+    wait_for(lambda: cluster.nodes[0].json("explain", url, check=False)["warm"], PATIENCE, "the file on the node")
+    assert cluster.job(job)["state"] == "PENDING"
+    cluster.manager.kill9()
+    filler.unlink()
+    cluster.manager.start()
+    # The node tells its report again.
+    assert cluster.wait(job, PATIENCE)["state"] == "SUCCESS"
+    assert len(cluster.tasks(cluster.job(job))) == 1
