@@ -250,7 +250,8 @@ Result<std::shared_ptr<GrowingBlob>> DiskBlobStore::MakeGrowingHeld(const Digest
                                                                  .file = std::move(*file),
                                                                  .owner = *this,
                                                                  .disk = options_.disk,
-                                                                 .verify = verify_});
+                                                                 .verify = verify_,
+                                                                 .clock = options_.clock});
   MutexLock lock(mutex_);
   growing_[digest] = blob;
   return blob;

@@ -14,8 +14,10 @@ constexpr size_t kHashReadBytes = 256 * 1024;
 constexpr uint64_t kBytesPerTask = 8ull << 20;
 // It is not started for less, except at the end.
 constexpr uint64_t kWorthATaskBytes = 1ull << 20;
-// Pieces enter the record in steps of this: what a crash may lose of a download.
+// Pieces enter the record once so much came and so long passed since the last time: what a crash
+// may lose of a download. A sync makes all wait that change the file system, unpacking too.
 constexpr uint64_t kSyncStepBytes = 16ull << 20;
+constexpr std::chrono::seconds kSyncInterval{2};
 
 }  // namespace
 
@@ -26,8 +28,10 @@ GrowingBlob::GrowingBlob(Options options)
       owner_(options.owner),
       disk_(options.disk),
       verify_(options.verify),
+      clock_(options.clock),
       pieces_(std::move(options.pieces)),
-      file_(std::make_shared<const Fd>(std::move(options.file))) {}
+      file_(std::make_shared<const Fd>(std::move(options.file))),
+      synced_at_(clock_.SteadyNow()) {}
 
 // --- readers ---
 
@@ -262,7 +266,7 @@ void GrowingBlob::MaybeTend() {
     MutexLock lock(mutex_);
     if (state_ != State::kGrowing || tending_ || committing_) return;
     const uint64_t behind = pieces_.FirstMissing() - hashed_bytes_;
-    if (!pieces_.All() && behind < kWorthATaskBytes && unsynced_bytes_ < kSyncStepBytes) return;
+    if (!pieces_.All() && behind < kWorthATaskBytes && !SyncIsDue()) return;
     tending_ = true;
   }
   if (verify_.Submit([self = shared_from_this()] { self->Tend(); }).ok()) return;
@@ -276,6 +280,10 @@ void GrowingBlob::MaybeTend() {
     self->ResumeWriters();
     self->Tend();
   });
+}
+
+bool GrowingBlob::SyncIsDue() const {
+  return unsynced_bytes_ >= kSyncStepBytes && clock_.SteadyNow() - synced_at_ >= kSyncInterval;
 }
 
 void GrowingBlob::ResumeWriters() {
@@ -303,7 +311,7 @@ void GrowingBlob::Tend() {
     MutexLock lock(mutex_);
     until = std::min(pieces_.FirstMissing(), hashed_bytes_ + kBytesPerTask);
     last = until == size_bytes_;
-    sync = unsynced_bytes_ >= kSyncStepBytes && !last;
+    sync = !last && SyncIsDue();
   }
   Status status = HashSome(until);
   if (status.ok() && sync) status = SyncAndKeep();
@@ -354,11 +362,12 @@ Status GrowingBlob::SyncAndKeep() {
     unsynced_bytes_ = 0;
   }
   const Status synced = disk_.SyncData(file->get());
-  if (!synced.ok()) {
+  {
     MutexLock lock(mutex_);
-    sync_failed_ = true;
-    return synced.Annotate("blob " + digest_.ToString());
+    if (!synced.ok()) sync_failed_ = true;
+    synced_at_ = clock_.SteadyNow();
   }
+  TRY_STATUS(synced.Annotate("blob " + digest_.ToString()));
   const Status kept = owner_.KeepPieces(*this, bitmap);
   if (!kept.ok()) {
     LOG_WARNING("pieces not recorded; after a crash they are fetched again",

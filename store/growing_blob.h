@@ -11,6 +11,7 @@
 #include <set>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/thread.h"
 #include "store/blob.h"
@@ -45,6 +46,7 @@ class GrowingBlob final : public Blob, public std::enable_shared_from_this<Growi
     GrowingBlobOwner& owner;
     Disk& disk;
     VerifyQueue& verify;  // joined before this goes
+    const Clock& clock;
   };
   explicit GrowingBlob(Options options);
 
@@ -90,6 +92,7 @@ class GrowingBlob final : public Blob, public std::enable_shared_from_this<Growi
   bool Reached(uint64_t offset_bytes) const REQUIRES(mutex_);
   void Finish(State state, Status failure, std::shared_ptr<const Fd> file);
   void MaybeTend();
+  bool SyncIsDue() const REQUIRES(mutex_);
   void ResumeWriters();
   void Tend();
   Status HashSome(uint64_t until_bytes);
@@ -102,6 +105,7 @@ class GrowingBlob final : public Blob, public std::enable_shared_from_this<Growi
   GrowingBlobOwner& owner_;
   Disk& disk_;
   VerifyQueue& verify_;
+  const Clock& clock_;
 
   mutable Mutex mutex_;
   CondVar changed_;
@@ -117,6 +121,7 @@ class GrowingBlob final : public Blob, public std::enable_shared_from_this<Growi
   uint64_t unsynced_bytes_ GUARDED_BY(mutex_) = 0;
   uint64_t hashed_bytes_ GUARDED_BY(mutex_) = 0;
   std::shared_ptr<const Fd> file_ GUARDED_BY(mutex_);
+  SteadyTime synced_at_ GUARDED_BY(mutex_);  // or made
   std::multimap<uint64_t, std::function<void()>> waiters_ GUARDED_BY(mutex_);  // by offset
   std::multiset<uint64_t> blocked_ GUARDED_BY(mutex_);  // offsets that threads wait for
 

@@ -20,6 +20,23 @@ using testing::IsEmpty;
 
 class GrowingBlobTest : public BlobStoreTest {};
 
+class CountingDisk final : public Disk {
+ public:
+  Status SyncData(int fd) override {
+    ++data_syncs;
+    return Disk::SyncData(fd);
+  }
+  std::atomic<int> data_syncs = 0;
+};
+
+// Moved by the test while the pool reads it.
+class SharedClock final : public Clock {
+ public:
+  WallTime WallNow() const override { return WallTime(); }
+  SteadyTime SteadyNow() const override { return SteadyTime(seconds(seconds_)); }
+  std::atomic<int> seconds_ = 1000;
+};
+
 TEST_F(GrowingBlobTest, GrowsVerifiesAndIsThereAfterReopen) {
   const std::string bytes = RandomBytes(3'000'000, 1);
   const Digest digest = Digest::Of(bytes);
@@ -291,6 +308,34 @@ TEST_F(GrowingBlobTest, PausedWriterIsWokenWhenItsBlobFails) {
   disk.Open();
   failing.get();
   EXPECT_EQ(resumed, 1);
+}
+
+TEST_F(GrowingBlobTest, AFastTransferIsSyncedByTimeAndNotByBytes) {
+  constexpr size_t kMiB = 1 << 20;
+  const std::string bytes = RandomBytes(40 * kMiB, 16);
+  const Scratch scratch;
+  const auto kv = kv::MakeMemoryKv();
+  CountingDisk disk;
+  SharedClock clock;
+  const auto store = std::move(*BlobStore::Open(
+      {.root = scratch.path(), .kv = *kv, .cpu_pool = pool_, .clock = clock, .disk = disk}));
+  const auto blob = store->Grow(Digest::Of(bytes), bytes.size())->blob;
+  size_t at = 0;
+  const auto write_mib = [&](size_t count) {
+    for (const size_t end = at + count * kMiB; at < end; at += kMiB) {
+      ASSERT_TRUE(blob->Write(at, std::string_view(bytes).substr(at, kMiB)).ok());
+    }
+  };
+  write_mib(20);
+  clock.seconds_ += 2;
+  write_mib(1);
+  for (const Deadline soon = Soon(); disk.data_syncs == 0 && !soon.Passed();) {
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(disk.data_syncs, 1);
+  write_mib(19);
+  EXPECT_TRUE(blob->WaitComplete({}, Soon()).ok());
+  EXPECT_EQ(disk.data_syncs, 2) << "all but the one that made it complete were for a restart";
 }
 
 TEST_F(GrowingBlobTest, TellsWhichByteIsWaitedForFirst) {
