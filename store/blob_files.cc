@@ -36,12 +36,26 @@ Result<Fd> BlobFiles::Open(const Digest& digest) const {
   return OpenFile(PathOf(digest), O_RDONLY);
 }
 
+// Without a sync: a blob that begins does not wait for the disk. SyncName() comes before anything
+// is said of it that must be true after a power loss.
 Status BlobFiles::MakeParent(const Digest& digest) const {
-  std::atomic<bool>& synced = (*synced_parents_)[digest.bytes()[0]];
-  if (synced) return OkStatus();
+  std::atomic<Parent>& parent = (*parents_)[digest.bytes()[0]];
+  if (parent != Parent::kUnknown) return OkStatus();
   TRY_STATUS(disk_->MakeDirectory(PathOf(digest).parent_path(), kDirectoryMode));
+  Parent unknown = Parent::kUnknown;
+  (void)parent.compare_exchange_strong(unknown, Parent::kMade);
+  return OkStatus();
+}
+
+Status BlobFiles::SyncParent(const Digest& digest) const {
+  if ((*parents_)[digest.bytes()[0]] == Parent::kSynced) return OkStatus();
+  // One sync does for all that were made before it.
+  std::vector<std::atomic<Parent>*> made;
+  for (auto& parent : *parents_) {
+    if (parent == Parent::kMade) made.push_back(&parent);
+  }
   TRY_STATUS(disk_->SyncDirectory(directory_));
-  synced = true;
+  for (auto* parent : made) *parent = Parent::kSynced;
   return OkStatus();
 }
 
@@ -100,6 +114,7 @@ Status BlobFiles::Check(const Digest& digest, uint64_t size_bytes, std::stop_tok
 }
 
 Status BlobFiles::SyncName(const Digest& digest) const {
+  TRY_STATUS(SyncParent(digest));
   return disk_->SyncDirectory(PathOf(digest).parent_path());
 }
 

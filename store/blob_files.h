@@ -33,7 +33,7 @@ class BlobFiles {
   Result<WallTime> LastWritten(const Digest& digest) const;
   // Reads it all: kDataLoss when size or digest are not these; kCancelled.
   Status Check(const Digest& digest, uint64_t size_bytes, std::stop_token stop) const;
-  // The blob's name survives a power loss.
+  // The blob's name, until now only there, survives a power loss.
   Status SyncName(const Digest& digest) const;
   Status Remove(const Digest& digest) const;
   // kResourceExhausted when fewer than `needed_bytes` are free.
@@ -49,13 +49,16 @@ class BlobFiles {
   BlobFiles(std::filesystem::path directory, Disk& disk)
       : directory_(std::move(directory)), disk_(&disk) {}
   Status MakeParent(const Digest& digest) const;
+  // The name of the directory that MakeParent() made survives a power loss.
+  Status SyncParent(const Digest& digest) const;
 
   std::filesystem::path directory_;  // blobs/sha256
   Disk* disk_;
-  // Those of its directories whose names are known to be on disk. That one is there does not say
-  // so: whoever made it may not have come to the sync.
-  std::shared_ptr<std::array<std::atomic<bool>, 256>> synced_parents_ =
-      std::make_shared<std::array<std::atomic<bool>, 256>>();
+  // What is known of each of its directories. That one is there does not say that its name is on
+  // disk: whoever made it may not have come to the sync.
+  enum class Parent : uint8_t { kUnknown, kMade, kSynced };
+  using Parents = std::array<std::atomic<Parent>, 256>;
+  std::shared_ptr<Parents> parents_ = std::make_shared<Parents>();
 };
 
 }  // namespace hearth::store

@@ -335,8 +335,13 @@ class SyncCounter final : public Disk {
  public:
   Status SyncDirectory(const std::filesystem::path& directory) override {
     MutexLock lock(mutex_);
+    if (directory == failing_) return ResourceExhausted("injected");
     ++syncs_[directory];
     return Disk::SyncDirectory(directory);
+  }
+  void FailFor(const std::filesystem::path& directory) {
+    MutexLock lock(mutex_);
+    failing_ = directory;
   }
   int Of(const std::filesystem::path& directory) {
     MutexLock lock(mutex_);
@@ -346,6 +351,7 @@ class SyncCounter final : public Disk {
  private:
   Mutex mutex_;
   std::map<std::filesystem::path, int> syncs_ GUARDED_BY(mutex_);
+  std::filesystem::path failing_ GUARDED_BY(mutex_);
 };
 
 TEST_F(BlobStoreTest, ADirectoryMadeBeforeACrashIsSyncedBeforeABlobInItCounts) {
@@ -363,6 +369,32 @@ TEST_F(BlobStoreTest, ADirectoryMadeBeforeACrashIsSyncedBeforeABlobInItCounts) {
   const int before = disk.Of(all);
   Add(bytes);
   EXPECT_EQ(disk.Of(all), before + 1);
+  store_.reset();
+}
+
+TEST_F(BlobStoreTest, BlobsBeginWithoutASyncOfTheirDirectories) {
+  const std::string one = "1", other = "2";
+  ASSERT_NE(PathOf(Digest::Of(one)).parent_path(), PathOf(Digest::Of(other)).parent_path());
+  SyncCounter disk;
+  store_ = BlobStore::Open({.root = scratch_.path(),
+                            .kv = faulty_kv_,
+                            .cpu_pool = pool_,
+                            .clock = clock_,
+                            .disk = disk})
+               .value();
+  const auto all = scratch_.path() / "blobs/sha256";
+  const int before = disk.Of(all);
+  const auto first = Grow(one), second = Grow(other);
+  EXPECT_EQ(disk.Of(all), before);
+  disk.FailFor(all);
+  ASSERT_TRUE(first->Write(0, one).ok());
+  EXPECT_FALSE(first->WaitComplete({}, Soon()).ok());
+  EXPECT_EQ(InfoCode(Digest::Of(one)), StatusCode::kNotFound) << "its name may be lost";
+  disk.FailFor("");
+  Add(one);
+  ASSERT_TRUE(second->Write(0, other).ok());
+  EXPECT_TRUE(second->WaitComplete({}, Soon()).ok());
+  EXPECT_EQ(disk.Of(all), before + 1) << "one does for both";
   store_.reset();
 }
 

@@ -145,7 +145,7 @@ TEST_F(GrowingBlobTest, ResumesFromWholePiecesAfterReopen) {
 TEST_F(GrowingBlobTest, WhollyPresentButUncommittedIsVerifiedAtGrow) {
   const std::string bytes = RandomBytes(2 * kMinPieceSizeBytes, 5);
   auto blob = Grow(bytes);
-  // Of two writes, sync of data, sync of the name and commit, the fourth fails.
+  // Of two writes, sync of data, two of names and commit, the fourth fails.
   fault_.FailAt(4, false);
   ASSERT_TRUE(blob->Write(0, std::string_view(bytes).substr(0, kMinPieceSizeBytes)).ok());
   ASSERT_TRUE(
