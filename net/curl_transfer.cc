@@ -442,9 +442,9 @@ size_t CurlTransfer::OnBody(std::string_view data) {
     failure_ = flow.status();
     return kAbort;
   }
-  if (*flow == HttpTransferHandler::Flow::kGoOn) return data.size();
-  paused = true;
-  return CURL_WRITEFUNC_PAUSE;
+  paused = *flow == HttpTransferHandler::Flow::kPause;
+  took_bytes_ = took_bytes_ || !paused;
+  return paused ? CURL_WRITEFUNC_PAUSE : data.size();
 }
 
 Result<bool> CurlTransfer::FollowRedirect() {

@@ -55,6 +55,10 @@ class CurlTransfer final : public HttpTransfer, public std::enable_shared_from_t
   std::string Describe() const { return request.method + " " + origin_.ToString(); }
   size_t OnHeaderLine(std::string_view line);
   size_t OnBody(std::string_view data);
+  // Once what had come by now was given to OnBody().
+  Status OnDrained() {
+    return std::exchange(took_bytes_, false) ? handler->OnDrained() : OkStatus();
+  }
   curl_socket_t OpenSocket(const curl_sockaddr& address);
   void Progress() { last_progress_ = std::chrono::steady_clock::now(); }
   void GoOn();  // after a pause
@@ -95,6 +99,7 @@ class CurlTransfer final : public HttpTransfer, public std::enable_shared_from_t
   size_t header_bytes_ = 0;
   bool head_complete_ = false;
   bool redirecting_ = false;
+  bool took_bytes_ = false;  // the handler did, since OnDrained()
   uint64_t redirect_body_bytes_ = 0;
   int hops_ = 0;
   bool proxied_ = false;

@@ -56,6 +56,7 @@ class CurlClient final : public HttpClient {
   void Admit();
   void StartHop(const Shared& transfer);
   void Reap();
+  void TellDrained();
   // Ends what is late; says how long none of the others can be due.
   std::chrono::milliseconds EndLate();
   void Finish(const Shared& transfer, const Status& status);
@@ -81,6 +82,7 @@ void CurlClient::Run() {
     int running = 0;
     curl_multi_perform(multi_, &running);
     Reap();
+    TellDrained();
     auto wait = EndLate();
     if (!waiting_.empty() && active_.size() < options_.max_connections) wait = {};
     curl_multi_poll(multi_, nullptr, 0, static_cast<int>(wait.count()), nullptr);
@@ -148,6 +150,15 @@ void CurlClient::Reap() {
     active_.erase(transfer->easy);
     StartHop(transfer);
   }
+}
+
+void CurlClient::TellDrained() {
+  std::vector<std::pair<Shared, Status>> failed;
+  for (const auto& [easy, transfer] : active_) {
+    Status status = transfer->OnDrained();
+    if (!status.ok()) failed.emplace_back(transfer, std::move(status));
+  }
+  for (const auto& [transfer, status] : failed) Finish(transfer, status);
 }
 
 std::chrono::milliseconds CurlClient::EndLate() {

@@ -79,6 +79,9 @@ class HttpTransferHandler {
   // Body bytes. kPause: they were not taken and come again after HttpTransfer::Resume(). An error
   // ends the transfer with that status.
   virtual Result<Flow> OnData(std::string_view data) = 0;
+  // After OnData, which gets at most 16 KiB at a time: no more is there right now. For who gathers
+  // bytes, to hand them on. Not after the last ones. An error ends the transfer with that status.
+  virtual Status OnDrained() { return OkStatus(); }
   // Exactly once, last. OK = the whole body arrived as announced (one with neither length nor
   // chunks ends wherever the connection ends). kUnavailable: connection or truncation;
   // kDeadlineExceeded: silent or too slow; kCancelled: Cancel() or the stop token;

@@ -12,6 +12,8 @@ namespace hearth::oci {
 namespace {
 
 constexpr size_t kMaxErrorBodyBytes = 4096;
+// libcurl gives 16 KiB at a time, and each call of a sink costs a write, locks and a wake-up.
+constexpr size_t kGatheredBytes = 256 * 1024;
 
 std::string Bytes(uint64_t count) { return std::to_string(count) + " bytes"; }
 
@@ -66,23 +68,26 @@ class BlobTransfer final : public net::HttpTransferHandler,
       refusal_cut_ = true;  // it may have no end
       return Unavailable("the rest is not wanted");
     }
-    if (!progress_.sink.Ready([self = shared_from_this()] { self->Resume(); })) return Flow::kPause;
+    if (gathered_.size() + data.size() > kGatheredBytes) TRY_STATUS(HandOn());
+    if (gathered_.empty() && !Ready()) return Flow::kPause;
     const uint64_t skipped = std::min<uint64_t>(skip_, data.size());
     skip_ -= skipped;
     data.remove_prefix(skipped);
     if (data.empty()) return Flow::kGoOn;
-    const bool too_long = progress_.end() && data.size() > *progress_.end() - progress_.position;
-    if (too_long) {
+    if (progress_.end() && data.size() > *progress_.end() - progress_.position - gathered_.size()) {
+      TRY_STATUS(HandOn());
       return Final(DataLoss("the body goes on after byte " + std::to_string(*progress_.end())));
     }
-    if (Status status = progress_.sink.OnData(data); !status.ok()) return Final(std::move(status));
-    progress_.position += data.size();
+    Gather(data);
     return Flow::kGoOn;
   }
 
+  Status OnDrained() override { return HandOn(); }
+
   void OnDone(const Status& status) override {
+    const Status handed_on = HandOn();
     MutexLock lock(mutex_);
-    status_ = status;
+    status_ = handed_on.ok() ? status : handed_on;
     done_ = true;
     // Under the lock: the waiting thread must not be gone before this call ends.
     changed_.NotifyAll();
@@ -114,6 +119,26 @@ class BlobTransfer final : public net::HttpTransferHandler,
   }
 
  private:
+  // Asked when nothing is gathered: what was taken is handed on whatever the sink says by then.
+  bool Ready() {
+    return progress_.sink.Ready([self = shared_from_this()] { self->Resume(); });
+  }
+
+  void Gather(std::string_view data) {
+    if (gathered_.capacity() < kGatheredBytes && progress_.end()) {
+      gathered_.reserve(std::min<uint64_t>(kGatheredBytes, *progress_.end() - progress_.position));
+    }
+    gathered_ += data;
+  }
+
+  Status HandOn() {
+    if (gathered_.empty()) return OkStatus();
+    Status taken = progress_.sink.OnData(gathered_);
+    if (taken.ok()) progress_.position += gathered_.size();
+    gathered_.clear();
+    return taken.ok() ? taken : Final(std::move(taken));
+  }
+
   void Resume() {
     std::shared_ptr<net::HttpTransfer> handle;
     {
@@ -158,7 +183,8 @@ class BlobTransfer final : public net::HttpTransferHandler,
   }
 
   Progress& progress_;
-  uint64_t skip_ = 0;  // bytes before the position that this answer repeats
+  uint64_t skip_ = 0;     // bytes before the position that this answer repeats
+  std::string gathered_;  // bytes from the position on that the sink gets at once
   net::HttpResponse answer_;
   bool refusal_cut_ = false;
   std::optional<SteadyTime> last_byte_;

@@ -82,12 +82,13 @@ class BlobSink {
   virtual ~BlobSink() = default;
   // Once, before the first byte: size of the whole blob, nullopt where nobody says.
   virtual Status OnStart(std::optional<uint64_t> total_size_bytes) = 0;
-  // Asked before OnData. False: the bytes are held back until `resume` was called, from any thread.
+  // Asked before bytes of an OnData() are taken off the network. False: they are held back until
+  // `resume` was called, from any thread.
   virtual bool Ready(std::function<void()> resume) {
     (void)resume;
     return true;
   }
-  // Bytes in order, without gap or overlap over all retries.
+  // Bytes in order, without gap or overlap over all retries; 256 KiB at once where they come fast.
   virtual Status OnData(std::string_view data) = 0;
 };
 
