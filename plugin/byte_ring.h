@@ -1,11 +1,13 @@
 // ByteRing: a bounded ring of fixed-size buffers between one producing and one consuming thread.
 //
-// Each side holds at most one buffer at a time and works on it in place, so no byte is copied.
-// Cancel() may come from any thread and ends both sides' waits. Buffers are allocated on first use.
-// The ring outlives both threads' calls.
+// Each side holds at most one buffer at a time and works on it in place, so no byte is copied. A
+// side that sleeps is woken for a quarter of the ring, not for each buffer: the producer says with
+// Push() when it is about to wait for something else. Cancel() may come from any thread and ends
+// both sides' waits. Buffers are allocated on first use. The ring outlives both threads' calls.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
@@ -26,6 +28,8 @@ class ByteRing {
   Result<std::span<char>> AcquireForWrite();
   // Producer: hands over the first `size_bytes` (> 0) of the acquired buffer.
   void Publish(size_t size_bytes);
+  // Producer: what was published does not wait for more.
+  void Push();
   // Producer: nothing follows. The consumer gets what is published, then the end or `status`.
   void Finish(Status status);
 
@@ -41,11 +45,15 @@ class ByteRing {
     size_t size_bytes = 0;
   };
 
-  std::vector<Slot> slots_;
+  size_t free() const REQUIRES(mutex_) { return slots_.size() - (published_ - returned_); }
+
+  std::vector<Slot> slots_;  // that of the n-th buffer is n mod their number
+  const size_t worth_a_wake_;
   Mutex mutex_;
-  CondVar changed_;
-  size_t head_ GUARDED_BY(mutex_) = 0;       // slot of the oldest published buffer
-  size_t published_ GUARDED_BY(mutex_) = 0;  // with the one that the consumer holds
+  CondVar freed_;                              // the producer waits for it
+  CondVar readable_;                           // the consumer does
+  uint64_t published_ GUARDED_BY(mutex_) = 0;  // buffers so far
+  uint64_t returned_ GUARDED_BY(mutex_) = 0;   // of these, by the consumer
   bool consumer_holds_ GUARDED_BY(mutex_) = false;
   bool finished_ GUARDED_BY(mutex_) = false;
   Status final_ GUARDED_BY(mutex_);      // what follows the last buffer

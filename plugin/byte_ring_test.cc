@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstring>
+#include <functional>
+#include <future>
 #include <string>
 #include <thread>
 
@@ -69,6 +72,82 @@ TEST(ByteRing, CancelEndsBothWaits) {
   consumer.join();
   full.Cancel(DataLoss("later"));
   EXPECT_EQ(full.Next().status().code(), StatusCode::kCancelled);
+}
+
+// Runs `side` on a thread of its own. A wake that got lost is a failure, not a test that hangs.
+class Side {
+ public:
+  Side(ByteRing& ring, std::function<void()> side)
+      : ring_(ring), done_(std::async(std::launch::async, std::move(side))) {}
+  ~Side() {
+    if (done_.wait_for(std::chrono::seconds(20)) == std::future_status::ready) return;
+    ADD_FAILURE() << "nothing woke it";
+    ring_.Cancel(Cancelled("the test gives up"));
+  }
+
+ private:
+  ByteRing& ring_;
+  std::future<void> done_;
+};
+
+// Each round waits until the consumer took all and so sleeps, or will.
+TEST(ByteRing, ASleepingConsumerIsWokenForAQuarterAndForAPush) {
+  ByteRing ring(16);
+  std::atomic<int> taken = 0;
+  const Side consumer(ring, [&] {
+    while (!Take(ring).empty()) ++taken;
+  });
+  int put = 0;
+  for (int round = 0; round < 200; ++round) {
+    const bool push = round % 2 == 1;
+    for (int i = 0; i < (push ? 1 : 4); ++i, ++put) Put(ring, "a");
+    if (push) ring.Push();
+    const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (taken < put && std::chrono::steady_clock::now() < patience) std::this_thread::yield();
+    ASSERT_EQ(taken, put);
+  }
+  Put(ring, "a");
+  ring.Finish(OkStatus());
+}
+
+TEST(ByteRing, ASleepingProducerIsWokenForAQuarter) {
+  ByteRing ring(16);
+  std::atomic<int> put = 0;
+  const Side producer(ring, [&] {
+    for (int i = 0; i < 416; ++i, ++put) Put(ring, "a");
+    ring.Finish(OkStatus());
+  });
+  int taken = 0;
+  for (int room = 16; room <= 416; room += 4) {
+    const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (put < room && std::chrono::steady_clock::now() < patience) std::this_thread::yield();
+    ASSERT_EQ(put, room);
+    // What is taken last is still held.
+    for (const int returned = room - 12; taken < returned + 1 && taken < 416; ++taken) Take(ring);
+  }
+  while (!Take(ring).empty()) ++taken;
+  EXPECT_EQ(taken, 416);
+}
+
+TEST(ByteRing, NoWakeIsLostWhateverTheSizeAndThePushes) {
+  for (const size_t buffers : {2, 3, 4, 9, 16}) {
+    ByteRing ring(buffers);
+    const Side producer(ring, [&] {
+      for (int i = 0; i < 3000; ++i) {
+        Put(ring, std::to_string(i));
+        if (i % 7 == 0) ring.Push();
+        if (i % 64 == 0) std::this_thread::yield();
+      }
+      ring.Finish(OkStatus());
+    });
+    const Side consumer(ring, [&] {
+      for (int i = 0; i < 3000; ++i) {
+        ASSERT_EQ(Take(ring), std::to_string(i));
+        if (i % 41 == 0) std::this_thread::yield();
+      }
+      EXPECT_EQ(Take(ring), "");
+    });
+  }
 }
 
 TEST(ByteRing, FinishWithAnErrorComesAfterTheData) {

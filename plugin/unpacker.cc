@@ -17,6 +17,21 @@
 namespace hearth::plugin {
 namespace {
 
+// What is compressed, as the inflater reads it: while it waits for that, the writer has all that
+// there was.
+class PushingSource final : public ByteSource {
+ public:
+  PushingSource(ByteSource& source, ByteRing& ring) : source_(source), ring_(ring) {}
+  Result<size_t> Read(std::span<char> out) override {
+    ring_.Push();
+    return source_.Read(out);
+  }
+
+ private:
+  ByteSource& source_;
+  ByteRing& ring_;
+};
+
 // Reading side, on the caller's thread: decompress, hash, hand over.
 Status Produce(ByteSource& inflater, ByteRing& ring, Unpacked& unpacked) {
   Sha256 sha256;
@@ -104,8 +119,9 @@ Result<Unpacked> Unpack(ByteSource& source, const UnpackOptions& options, std::s
     return ResourceExhausted(std::string("cannot start a thread to unpack with: ") + error.what());
   }
   const std::stop_callback on_stop(stop, [&] { ring.Cancel(Cancelled("unpack was stopped")); });
+  PushingSource compressed(source, ring);
   const auto inflater =
-      MakeInflater(source, options.compression, options.zstd_window_limit_bytes, stop);
+      MakeInflater(compressed, options.compression, options.zstd_window_limit_bytes, stop);
   const Status produced = Produce(*inflater, ring, unpacked);
   // The writer then fails with the same error, or has failed first with its own.
   if (!produced.ok()) ring.Cancel(produced);
