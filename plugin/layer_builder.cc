@@ -62,6 +62,7 @@ struct LayerBuildState {
   std::vector<std::function<void()>> wakes GUARDED_BY(mutex);
 
   // Of the worker that has the build now.
+  bool has_slot = true;
   uint64_t directory = 0;
   Unpacked unpacked;
 
@@ -245,7 +246,7 @@ void LayerBuilder::Start(const std::shared_ptr<LayerBuildState>& state) {
     queued = slots_.Enqueue(growing, [this, state, growing] {
       const Status given = workers_.Submit([this, state, growing] {
         Unpack(state);
-        slots_.End(growing);
+        state->has_slot ? slots_.End(growing) : slots_.EndParked(growing);
       });
       if (given.ok()) return;
       End(*state, given);
@@ -309,7 +310,7 @@ Status LayerBuilder::UnpackOnce(LayerBuildState& state) {
     status = DataLoss("its content is " + unpacked->diff_id.ToString() +
                       ", but the image's config says " + state.task.diff_id.ToString());
   }
-  if (status.ok()) status = blob->WaitComplete(stop);
+  if (status.ok()) status = AwaitBlob(state, *blob);
   if (!status.ok()) {
     snapshots.AbandonLayer(state.directory);
     state.directory = 0;
@@ -317,6 +318,20 @@ Status LayerBuilder::UnpackOnce(LayerBuildState& state) {
   }
   state.unpacked = std::move(*unpacked);
   return OkStatus();
+}
+
+// Its digest and its sync are other threads' work: meanwhile the next layer unpacks.
+Status LayerBuilder::AwaitBlob(LayerBuildState& state, store::Blob& blob) {
+  const auto stop = state.stop.get_token();
+  if (blob.state() != store::Blob::State::kGrowing) return blob.WaitComplete(stop);
+  slots_.Park();
+  state.has_slot = false;
+  Status complete = blob.WaitComplete(stop);
+  if (!complete.ok()) {  // it may be tried again
+    slots_.Resume(stop);
+    state.has_slot = true;
+  }
+  return complete;
 }
 
 void LayerBuilder::CommitWhenReady(const std::shared_ptr<LayerBuildState>& state) {

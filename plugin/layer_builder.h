@@ -86,6 +86,7 @@ class LayerBuilder {
   void Start(const std::shared_ptr<LayerBuildState>& state);
   void Unpack(const std::shared_ptr<LayerBuildState>& state);
   Status UnpackOnce(LayerBuildState& state);
+  Status AwaitBlob(LayerBuildState& state, store::Blob& blob);
   void CommitWhenReady(const std::shared_ptr<LayerBuildState>& state);
   // True when the parent's build failed and is followed by another, which this now waits for.
   bool FollowParent(const std::shared_ptr<LayerBuildState>& state);

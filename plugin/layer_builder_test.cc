@@ -8,6 +8,7 @@
 #include "net/http_client.h"
 #include "plugin/image_for_test.h"
 #include "plugin/scratch_store_for_test.h"
+#include "store/blocking.h"
 
 namespace hearth::plugin {
 namespace {
@@ -139,6 +140,28 @@ TEST_F(LayerBuilderTest, TwoStalledLayersHoldUpNoThird) {
   for (const auto& build : builds) {
     EXPECT_EQ(build->Wait({}, Deadline::After(seconds(20))), OkStatus());
   }
+  builder.Stop();
+}
+
+TEST_F(LayerBuilderTest, TheSyncOfAnUnpackedBlobHoldsUpNoOtherLayer) {
+  store::GatedDisk disk;
+  disk.Open();
+  ScratchStore scratch(disk);
+  scratch.Keep(image_.layers[1]);
+  disk.Close();
+  p2p::Swarm swarm({.blobs = scratch.store().blobs(), .registry = registry_});
+  LayerBuilder builder({.store = scratch.store(), .swarm = swarm, .workers = 1});
+  const auto grown =
+      scratch.store().blobs().Grow(image_.layer_digest(0), image_.layers[0].size()).value();
+  const auto lower = builder.Build(Task(0)).value();
+  ASSERT_TRUE(grown.blob->Write(0, image_.layers[0]).ok());
+  EXPECT_TRUE(disk.AwaitWaiting(1, Deadline::After(seconds(20))));
+  const auto upper = builder.Build(Task(1)).value();
+  AwaitPhase(*upper, BuildPhase::kCommitting);
+  EXPECT_EQ(lower->phase(), BuildPhase::kUnpacking);
+  disk.Open();
+  EXPECT_EQ(upper->Wait({}, Deadline::After(seconds(20))), OkStatus());
+  swarm.Stop();
   builder.Stop();
 }
 

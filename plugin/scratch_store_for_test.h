@@ -15,10 +15,12 @@ namespace hearth::plugin {
 
 class ScratchStore {
  public:
-  ScratchStore() : cpu_({.name = "cpu", .threads = 2}) {
+  explicit ScratchStore(store::Disk& disk = store::RealDisk())
+      : cpu_({.name = "cpu", .threads = 2}) {
     char name[] = "/tmp/hearth-plugin-XXXXXX";
     root_ = ::mkdtemp(name);
-    auto opened = store::Store::Open({.root = root_, .cpu_pool = cpu_, .kv = kv::MakeMemoryKv()});
+    auto opened = store::Store::Open(
+        {.root = root_, .cpu_pool = cpu_, .disk = disk, .kv = kv::MakeMemoryKv()});
     EXPECT_TRUE(opened.ok()) << opened.status();
     store_ = std::move(*opened);
   }

@@ -19,11 +19,15 @@ Status UnpackSlots::Enqueue(bool growing, std::function<void()> start) {
   return OkStatus();
 }
 
-void UnpackSlots::End(bool growing) {
+void UnpackSlots::End(bool growing) { Leave(growing, /*has_slot=*/true); }
+
+void UnpackSlots::EndParked(bool growing) { Leave(growing, /*has_slot=*/false); }
+
+void UnpackSlots::Leave(bool growing, bool has_slot) {
   std::vector<std::function<void()>> starts;
   {
     MutexLock lock(mutex_);
-    --running_;
+    if (has_slot) --running_;
     if (growing) --open_growing_;
     freed_.NotifyAll();
     starts = Admit();

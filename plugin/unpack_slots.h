@@ -33,6 +33,8 @@ class UnpackSlots {
   Status Enqueue(bool growing, std::function<void()> start);
   // The build that has a slot ended.
   void End(bool growing);
+  // The build that parked ends without having resumed.
+  void EndParked(bool growing);
   // The build that has a slot waits for bytes, and gives it up.
   void Park();
   // The bytes are there: waits for a slot, before all that have not started. With a stop request it
@@ -44,6 +46,7 @@ class UnpackSlots {
     bool growing;
     std::function<void()> start;
   };
+  void Leave(bool growing, bool has_slot);
   // Takes those that may start now off the queue.
   std::vector<std::function<void()>> Admit() REQUIRES(mutex_);
 

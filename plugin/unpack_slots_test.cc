@@ -44,6 +44,18 @@ TEST_F(UnpackSlotsTest, CompleteBlobPassesGrowingOnesBeyondTheirLimit) {
   EXPECT_EQ(started_, "abdc");
 }
 
+TEST_F(UnpackSlotsTest, AParkedBuildEndsWithoutASlotOfItsOwn) {
+  Enqueue('a', true);
+  slots_.Park();
+  Enqueue('b', true);
+  Enqueue('c', true);
+  slots_.EndParked(true);
+  EXPECT_EQ(started_, "ab") << "b has the only slot";
+  slots_.Park();
+  EXPECT_EQ(started_, "abc") << "a is not open any more";
+  slots_.End(true);
+}
+
 TEST_F(UnpackSlotsTest, StopRequestResumesWithoutASlot) {
   Enqueue('a', true);
   slots_.Park();
