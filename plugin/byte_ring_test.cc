@@ -20,8 +20,8 @@ void Put(ByteRing& ring, const std::string& text) {
   ring.Publish(text.size());
 }
 
-std::string Take(ByteRing& ring) {
-  auto buffer = ring.Next();
+std::string Take(ByteRing& ring, size_t reader = 0) {
+  auto buffer = ring.Next(reader);
   EXPECT_TRUE(buffer.ok()) << buffer.status();
   return buffer.ok() ? std::string(buffer->data(), buffer->size()) : "";
 }
@@ -131,7 +131,7 @@ TEST(ByteRing, ASleepingProducerIsWokenForAQuarter) {
 
 TEST(ByteRing, NoWakeIsLostWhateverTheSizeAndThePushes) {
   for (const size_t buffers : {2, 3, 4, 9, 16}) {
-    ByteRing ring(buffers);
+    ByteRing ring(buffers, 2);
     const Side producer(ring, [&] {
       for (int i = 0; i < 3000; ++i) {
         Put(ring, std::to_string(i));
@@ -140,14 +140,34 @@ TEST(ByteRing, NoWakeIsLostWhateverTheSizeAndThePushes) {
       }
       ring.Finish(OkStatus());
     });
-    const Side consumer(ring, [&] {
+    const auto read = [&](size_t reader, int pause) {
       for (int i = 0; i < 3000; ++i) {
-        ASSERT_EQ(Take(ring), std::to_string(i));
-        if (i % 41 == 0) std::this_thread::yield();
+        ASSERT_EQ(Take(ring, reader), std::to_string(i));
+        if (i % pause == 0) std::this_thread::yield();
       }
-      EXPECT_EQ(Take(ring), "");
-    });
+      EXPECT_EQ(Take(ring, reader), "");
+    };
+    const Side first(ring, [&] { read(0, 41); });
+    const Side second(ring, [&] { read(1, 5); });
   }
+}
+
+TEST(ByteRing, ABufferIsFreeOnceAllReadersReturnedIt) {
+  ByteRing ring(2, 2);
+  Put(ring, "a");
+  Put(ring, "b");
+  std::atomic<bool> put = false;
+  const Side producer(ring, [&] {
+    Put(ring, "c");
+    put = true;
+  });
+  EXPECT_EQ(Take(ring, 0), "a");
+  EXPECT_EQ(Take(ring, 0), "b");
+  EXPECT_EQ(Take(ring, 1), "a");
+  EXPECT_FALSE(put) << "the second still reads it";
+  EXPECT_EQ(Take(ring, 1), "b");
+  EXPECT_EQ(Take(ring, 0), "c");
+  EXPECT_EQ(Take(ring, 1), "c");
 }
 
 TEST(ByteRing, FinishWithAnErrorComesAfterTheData) {

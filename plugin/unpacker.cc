@@ -4,9 +4,10 @@
 #include <sched.h>
 #include <sys/stat.h>
 
-#include <optional>
+#include <functional>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #include "base/thread.h"
 #include "plugin/byte_ring.h"
@@ -32,24 +33,35 @@ class PushingSource final : public ByteSource {
   ByteRing& ring_;
 };
 
-// Reading side, on the caller's thread: decompress, hash, hand over.
-Status Produce(ByteSource& inflater, ByteRing& ring, Unpacked& unpacked) {
-  Sha256 sha256;
+// The readers of the ring.
+constexpr size_t kHasher = 0;
+constexpr size_t kWriter = 1;
+
+// The stages of an unpack: each on a thread of its own, this one on the caller's.
+Status InflateInto(ByteRing& ring, ByteSource& inflater) {
   while (true) {
     const std::span<char> buffer = TRY(ring.AcquireForWrite());
     const size_t size = TRY(inflater.Read(buffer));
     if (size == 0) break;
-    sha256.Update(buffer.data(), size);
-    unpacked.tar_bytes += size;
     ring.Publish(size);
   }
-  unpacked.diff_id = sha256.Current();
   ring.Finish(OkStatus());
   return OkStatus();
 }
 
-// Writing side, on a thread of its own.
-Status Consume(ByteRing& ring, const UnpackOptions& options, Unpacked& unpacked) {
+Status HashStream(ByteRing& ring, Unpacked& unpacked) {
+  Sha256 sha256;
+  while (true) {
+    const std::span<const char> bytes = TRY(ring.Next(kHasher));
+    if (bytes.empty()) break;
+    sha256.Update(bytes.data(), bytes.size());
+    unpacked.tar_bytes += bytes.size();
+  }
+  unpacked.diff_id = sha256.Current();
+  return OkStatus();
+}
+
+Status WriteFiles(ByteRing& ring, const UnpackOptions& options, Unpacked& unpacked) {
   LayerWriter::Options writer_options;
   writer_options.bottom = options.bottom;
   // The umask belongs to the process until this thread takes its own copy.
@@ -58,14 +70,14 @@ Status Consume(ByteRing& ring, const UnpackOptions& options, Unpacked& unpacked)
     writer_options.umask_is_zero = true;
   }
   LayerWriter writer = TRY(LayerWriter::Open(options.root, writer_options));
-  TarReader reader([&ring] { return ring.Next(); });
+  TarReader reader([&ring] { return ring.Next(kWriter); });
   TarEntry entry;
   while (TRY(reader.Next(entry))) {
     auto added = writer.Add(entry, reader);
     if (!added.ok()) return added.Annotate("unpack");
   }
   // What follows the archive belongs to the diff ID all the same.
-  while (!TRY(ring.Next()).empty()) {
+  while (!TRY(ring.Next(kWriter)).empty()) {
   }
   TRY_STATUS(writer.Finish());
   const LayerWriter::Usage usage = TRY(writer.MeasureUsage());
@@ -74,6 +86,40 @@ Status Consume(ByteRing& ring, const UnpackOptions& options, Unpacked& unpacked)
   unpacked.implied_directories = writer.ImpliedDirectories();
   return OkStatus();
 }
+
+// One that runs beside the caller. What it fails with ends all others.
+class Stage {
+ public:
+  explicit Stage(ByteRing& ring) : ring_(ring) {}
+  ~Stage() {
+    if (thread_.joinable()) thread_.join();
+  }
+  Stage(const Stage&) = delete;
+  Stage& operator=(const Stage&) = delete;
+
+  Status Start(const char* thread_name, std::function<Status()> work) {
+    try {
+      thread_ = std::thread([this, thread_name, work = std::move(work)] {
+        NameThread(thread_name);
+        status_ = work();
+        if (!status_.ok()) ring_.Cancel(status_);
+      });
+    } catch (const std::system_error& error) {
+      return ResourceExhausted(std::string("cannot start a thread to unpack with: ") +
+                               error.what());
+    }
+    return OkStatus();
+  }
+  Status Join() {
+    thread_.join();
+    return status_;
+  }
+
+ private:
+  ByteRing& ring_;
+  Status status_;
+  std::thread thread_;
+};
 
 struct LayerType {
   std::string_view media_type;
@@ -105,29 +151,29 @@ Result<Compression> CompressionOf(std::string_view media_type) {
 }
 
 Result<Unpacked> Unpack(ByteSource& source, const UnpackOptions& options, std::stop_token stop) {
-  ByteRing ring(options.ring_buffers);
+  ByteRing ring(options.ring_buffers, /*readers=*/2);
   Unpacked unpacked;
-  Status consumed;
-  std::thread writer;
-  try {
-    writer = std::thread([&] {
-      NameThread("unpack-write");
-      consumed = Consume(ring, options, unpacked);
-      if (!consumed.ok()) ring.Cancel(consumed);
-    });
-  } catch (const std::system_error& error) {
-    return ResourceExhausted(std::string("cannot start a thread to unpack with: ") + error.what());
+  Stage hasher(ring);
+  Stage writer(ring);
+  Status started = hasher.Start("unpack-hash", [&] { return HashStream(ring, unpacked); });
+  if (started.ok()) {
+    started = writer.Start("unpack-write", [&] { return WriteFiles(ring, options, unpacked); });
+  }
+  if (!started.ok()) {
+    ring.Cancel(started);
+    return started;
   }
   const std::stop_callback on_stop(stop, [&] { ring.Cancel(Cancelled("unpack was stopped")); });
   PushingSource compressed(source, ring);
   const auto inflater =
       MakeInflater(compressed, options.compression, options.zstd_window_limit_bytes, stop);
-  const Status produced = Produce(*inflater, ring, unpacked);
-  // The writer then fails with the same error, or has failed first with its own.
-  if (!produced.ok()) ring.Cancel(produced);
-  writer.join();
-  if (!consumed.ok()) return consumed;
-  if (!produced.ok()) return produced;
+  const Status inflated = InflateInto(ring, *inflater);
+  if (!inflated.ok()) ring.Cancel(inflated);
+  const Status hashed = hasher.Join();
+  // The writer fails with the others' error, or has failed first with its own.
+  TRY_STATUS(writer.Join());
+  TRY_STATUS(hashed);
+  TRY_STATUS(inflated);
   TRY_STATUS(ResolveImpliedDirectories(options.root, options.lower, unpacked.implied_directories));
   return unpacked;
 }

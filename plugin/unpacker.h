@@ -1,12 +1,13 @@
 // Unpack: a layer blob (tar, tar+gzip, tar+zstd) becomes an overlayfs upper directory.
 //
-// Streams: decompress and hash (diff ID) on one thread, parse and write on another, with a bounded
-// ring of buffers between them; never holds more than `ring_buffers` × 256 KiB plus the
-// decompressor's window. The result equals what containerd's own unpack of the same layer onto the
-// same lower layers leaves (facts: mode, owner, nanosecond times, xattrs, capabilities, hard links,
-// devices; whiteouts as 0/0 character devices, opaque directories as trusted.overlay.opaque=y;
-// directories that the tar implies but does not carry take mode, owner and xattrs from the layers
-// below). No path in the tar can reach outside the layer root. Any thread; one call, one layer.
+// Streams: one thread decompresses, one hashes (diff ID), one parses and writes, with a bounded
+// ring of buffers from the first to the others; never holds more than `ring_buffers` × 256 KiB plus
+// the decompressor's window. The result equals what containerd's own unpack of the same layer onto
+// the same lower layers leaves (facts: mode, owner, nanosecond times, xattrs, capabilities, hard
+// links, devices; whiteouts as 0/0 character devices, opaque directories as
+// trusted.overlay.opaque=y; directories that the tar implies but does not carry take mode, owner
+// and xattrs from the layers below). No path in the tar can reach outside the layer root. Any
+// thread; one call, one layer.
 #pragma once
 
 #include <cstdint>
