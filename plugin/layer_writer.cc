@@ -314,10 +314,11 @@ Status LayerWriter::Finish() {
     if (!place.ok()) return InvalidArgument(listed.name + " is a directory and later is not");
     const char* base = place->base.c_str();
     struct stat info {};
-    if (root_.changed() && ::fstatat(place->fd(), base, &info, AT_SYMLINK_NOFOLLOW) < 0) {
+    if (::fstatat(place->fd(), base, &info, AT_SYMLINK_NOFOLLOW) < 0) {
       return InvalidArgument(listed.name + " is a directory and later is not");
     }
-    const bool still = !root_.changed() || S_ISDIR(info.st_mode);
+    if (listed.made) Count(info);
+    const bool still = S_ISDIR(info.st_mode);
     if (still && listed.set_mode && ::fchmodat(place->fd(), base, listed.mode, 0) < 0) {
       return Failed("chmod", name);
     }
@@ -338,16 +339,11 @@ Result<LayerWriter::Usage> LayerWriter::MeasureUsage() {
     usage.disk_bytes += static_cast<uint64_t>(info.st_blocks) * 512;
     return true;
   };
-  const auto add_name = [&](const std::string& name) -> Status {
-    const LayerRoot::Place place = TRY(root_.Find(name));
-    if (add(place.fd(), place.base.c_str(), AT_SYMLINK_NOFOLLOW)) return OkStatus();
-    return Failed("stat", name);
-  };
   if (!add(AT_FDCWD, root_.path().c_str(), 0)) return Failed("stat", root_.path());
-  for (const ListedDirectory& listed : directories_) {
-    if (listed.made) TRY_STATUS(add_name(listed.name));
+  for (const auto& [path, listed] : root_.implied()) {
+    const LayerRoot::Place place = TRY(root_.Find(path));
+    if (!add(place.fd(), place.base.c_str(), AT_SYMLINK_NOFOLLOW)) return Failed("stat", path);
   }
-  for (const auto& [path, listed] : root_.implied()) TRY_STATUS(add_name(path));
   return usage;
 }
 

@@ -89,7 +89,9 @@ class LayerWriter {
   const gid_t gid_;
   bool must_set_mode_;  // umask or a default ACL changes the modes of new files
   std::vector<ListedDirectory> directories_;
-  Usage usage_;  // of all but directories, while nothing was removed
+  // While nothing was removed: at first of all but directories, after Finish() of those too that
+  // the tar carries.
+  Usage usage_;
 };
 
 }  // namespace hearth::plugin
