@@ -23,7 +23,7 @@ help:
 	@echo "make test     all that a change must pass: unit, asan, conformance, end to end"
 	@echo "make nightly  the above, tsan, clang and fuzzers, containerd 1.6 and 1.7, and the slow tests"
 	@echo "make fuzz     what parses a stranger's bytes, FUZZ_SECONDS (300) for each target"
-	@echo "make bench    stock containerd and Hearth side by side; results in docs/benchmarks"
+	@echo "make bench    stock containerd and Hearth side by side, BENCH='--rows all' for all images; results in docs/benchmarks"
 	@echo "make bench-swarm  nodes that feed each other, against the goals; results in docs/benchmarks"
 	@echo "make bench-fleet  a manager with a thousand simulated nodes, against the goals; results in docs/benchmarks"
 	@echo "make bench-mirror  a complete blob served by the mirror and by nginx; results in docs/benchmarks"
@@ -94,7 +94,7 @@ fuzz:
 	@JOBS=$(JOBS) integration/fuzz/run
 
 bench: deps build
-	@$(AS_ROOT) $(PYTHON) -m integration.bench.pull
+	@$(AS_ROOT) $(PYTHON) -m integration.bench.pull $(BENCH)
 
 bench-swarm: deps build
 	@$(AS_ROOT) $(PYTHON) -m integration.bench.swarm
