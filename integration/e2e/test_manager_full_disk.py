@@ -55,7 +55,7 @@ def test_each_change_is_kept_or_refused(bed):
         return {"type": "preheat", "args": {"type": "file", "url": url, **args}}
 
     origin = bed.origin()
-    origin.put("/slow", bytes(20 << 20), rate=10_000, signed=False)
+    slow = origin.put("/slow", bytes(20 << 20), rate=10_000, signed=False)
     failed = [make("/oapi/v1/jobs", file_job("http://127.0.0.1:1/f", timeout="1s"))["id"] for _ in range(3)]
     for job in failed:
         cluster.wait(job)
@@ -110,18 +110,19 @@ def test_each_change_is_kept_or_refused(bed):
         assert state(client) == before, (method, path, words)
     assert refused > 5, "the disk was not full"
     filler.unlink()
+    slow.rate = 0
     wait_for(lambda: call("POST", f"/oapi/v1/jobs/{running[0]}/cancel")[0] == 409, PATIENCE, "the record of the cancelled job")
-    before = state(client)
+    wait_for(lambda: all(job["state"] != "PENDING" for job in call("GET", "/oapi/v1/jobs")[1]), PATIENCE, "each end")
+    before = kept(client)
     cluster.manager.kill9()
     cluster.manager.start()
-    assert state(Client(cluster.manager)) == before
+    assert kept(Client(cluster.manager)) == before
 
 
 def state(client):
-    """What is kept, without what a node's work changes by the second."""
+    """What is kept, without what a job's work changes meanwhile."""
     found = kept(client)
-    for job in found["/oapi/v1/jobs"]:
-        del job["updated_at"]
+    found["/oapi/v1/jobs"] = [(job["id"], job["bio"]) for job in found["/oapi/v1/jobs"]]
     return found
 
 
@@ -143,3 +144,17 @@ def test_an_end_that_the_full_disk_did_not_take_survives_a_kill(bed):
     # The node tells its report again.
     assert cluster.wait(job, PATIENCE)["state"] == "SUCCESS"
     assert len(cluster.tasks(cluster.job(job))) == 1
+
+
+def test_a_node_that_the_full_disk_cannot_take_comes_later_with_the_same_token(bed, tmp_path):
+    disk = bed.ext4(40 << 20)
+    manager = bed.manager(folder=disk.path)
+    token = manager.join_token()
+    filler = fill(disk.path)
+    out = manager.join(tmp_path / "n1", "n1", token, check=False)
+    assert out.returncode == 1 and "free some room" in out.stderr, out.stderr
+    assert manager.json("nodes", "ls")["nodes"] == []
+    assert manager.json("tokens", "ls", "--join")["tokens"][0]["uses_left"] == 1
+    filler.unlink()
+    manager.join(tmp_path / "n1", "n1", token)
+    assert [node["name"] for node in manager.json("nodes", "ls")["nodes"]] == ["n1"]
