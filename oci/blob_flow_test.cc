@@ -88,8 +88,11 @@ TEST_F(BlobFlowTest, FewBytesAreHandedOnWhileMoreAreAwaited) {
    private:
     std::stop_source& stop_;
   } sink(stop);
+  const auto began = std::chrono::steady_clock::now();
   const Status status =
       registry.FetchBlob(AccessTo(server), {Digest::Of(content)}, sink, stop.get_token());
+  EXPECT_LT(std::chrono::steady_clock::now() - began, options_.stall_timeout / 3)
+      << "not when the connection is given up";
   EXPECT_EQ(status.code(), StatusCode::kCancelled) << status;
   EXPECT_EQ(sink.bytes, 1000u);
 }
