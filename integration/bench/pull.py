@@ -55,6 +55,9 @@ ROWS = {
     "medium": Row("medium", rounds=5, goals={"cold": 3, "mirror": 3, "preheated": 40}),
     "small": Row("small"),
     "large": Row("large", goals={"preheated": 40}),
+    "one": Row("one", goals={"cold": 2}),
+    "many": Row("many"),
+    "zstd": Row("zstd"),
     # There containerd unpacks by itself what a plain pull brings.
     "1.6": Row("medium", version="1.6", goals={"cold": 1 / 1.2}),
     "1.6-cri": Row("medium", version="1.6", client="cri", goals={"cold": 2.5}),

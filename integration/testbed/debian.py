@@ -32,7 +32,10 @@ LAYERS = {
     "linux": ["xz-utils", "linux-source"],
 }
 
-# What each image is: its layers from the lowest, each with its compression.
+_PACKAGES = [package for name in ("tools", "compiler", "science") for package in LAYERS[name]]
+
+# What each image is: its layers from the lowest, each with its compression. A name that is none of the above is a
+# package. "whole" is one layer of all that lies below it, which is in no layer of its own (None).
 NAMES = {
     "small": [("base", "gzip"), ("tools", "zstd"), ("edge", "gzip"), ("empty", "gzip")],
     "medium": [
@@ -44,6 +47,14 @@ NAMES = {
         ("empty", "gzip"),
     ],
     "large": [("base", "gzip"), ("tools", "gzip"), ("compiler", "zstd"), ("linux", "gzip"), ("edge", "gzip")],
+    "one": [("base", None), ("tools", None), ("compiler", None), ("science", None), ("whole", "gzip")],
+    "many": [
+        ("base", "gzip"),
+        *((package, "gzip") for package in [*_PACKAGES, "jq", "python3-yaml", "rsync", "vim-tiny"]),
+        ("edge", "none"),
+        ("empty", "gzip"),
+    ],
+    "zstd": [("base", "zstd"), ("tools", "zstd"), ("compiler", "zstd"), ("science", "zstd"), ("edge", "zstd"), ("empty", "zstd")],
 }
 
 
@@ -281,16 +292,20 @@ def _make(name, compressions_of, folder):
                 _make_base(upper)
             elif layer == "edge":
                 _make_edge(upper)
-            elif layer != "empty":
-                _install(lowers, upper, overlay_work, LAYERS[layer], apt_folder)
+            elif layer not in ("empty", "whole"):
+                _install(lowers, upper, overlay_work, LAYERS.get(layer, [layer]), apt_folder)
             if layer == "linux":
                 say("linux: unpacking its source")
                 (source,) = (upper / "usr/src").glob("linux-source-*.tar.xz")
                 run(["tar", "-C", upper / "usr/src", "-xJf", source], timeout=600)
                 source.unlink()
-            descriptor, diff_id = _layer_blob(upper, compression, blobs)
-            say(f"{layer}: {descriptor['size'] / 1e6:.1f} MB")
+            with _merged(lowers, upper, overlay_work) if layer == "whole" else contextlib.nullcontext(upper) as content:
+                made = _layer_blob(content, compression, blobs) if compression else None
             lowers.append(upper)
+            if not made:
+                continue
+            descriptor, diff_id = made
+            say(f"{layer}: {descriptor['size'] / 1e6:.1f} MB")
             descriptors.append(descriptor)
             diff_ids.append(diff_id)
     finally:
