@@ -19,6 +19,7 @@ LeaseBook::LeaseBook(Options options)
       wanted_(options.pieces, static_cast<uint8_t>(options.copies)),
       left_(uint64_t{options.pieces} * options.copies),
       fetched_by_(options.pieces, kNobody),
+      untold_(options.pieces),
       fetched_at_(options.pieces),
       missed_by_(options.pieces, kNobody),
       leased_to_(options.pieces),
@@ -152,16 +153,25 @@ std::chrono::milliseconds LeaseBook::Age(uint32_t piece, SteadyTime now) const {
   return std::chrono::milliseconds(Milliseconds(now) - fetched_at_[piece]);
 }
 
-void LeaseBook::Present(NodeId node, const PieceBitmap& present) {
+void LeaseBook::Present(NodeId node, const PieceBitmap& present, const PieceBitmap& kept) {
   for (uint32_t piece = 0; piece < pieces(); ++piece) {
-    if (!present.Has(PieceIndex{piece})) {
+    const PieceIndex index{piece};
+    if (!present.Has(index)) {
       Forget(node, piece);
-    } else if (!Fetched(node, PieceIndex{piece}, {}) && options_.copies == 1 &&
-               fetched_by_[piece] == kNobody) {
-      WantNoMore(piece);
-      fetched_by_[piece] = manager::Number(node);
-      ++fetched_;
+      continue;
     }
+    const bool untold = kept.size() > 0 && kept.Has(index);
+    const bool nobodys = fetched_by_[piece] == kNobody || (untold_[piece] && !untold);
+    if (!untold && Fetched(node, index, {})) continue;
+    if (options_.copies == 1 && nobodys) {
+      WantNoMore(piece);
+      fetched_ += fetched_by_[piece] == kNobody ? 1 : 0;
+      fetched_by_[piece] = manager::Number(node);
+      untold_[piece] = untold;
+    }
+    if (!untold) continue;
+    if (fetched_by_[piece] == manager::Number(node)) untold_[piece] = true;
+    MayFetchAgain(node, piece);
   }
 }
 
@@ -171,6 +181,10 @@ void LeaseBook::Forget(NodeId node, uint32_t piece) {
     fetched_by_[piece] = kNobody;
     --fetched_;
   }
+  MayFetchAgain(node, piece);
+}
+
+void LeaseBook::MayFetchAgain(NodeId node, uint32_t piece) {
   if (!leased_to_[piece].empty() && !IsUnderWay(piece)) {
     std::erase(leased_to_[piece], manager::Number(node));
   }
@@ -189,6 +203,7 @@ void LeaseBook::AllPresent(NodeId node) {
     if (wanted_[piece] == 0) continue;
     fetched_ += fetched_by_[piece] == kNobody ? 1 : 0;
     fetched_by_[piece] = manager::Number(node);
+    untold_[piece] = false;
     WantNoMore(piece);
   }
 }
@@ -208,6 +223,7 @@ bool LeaseBook::Fetched(NodeId node, PieceIndex index, SteadyTime now) {
   last_fetched_ = std::max(last_fetched_, lease->last_piece);
   fetched_ += fetched_by_[piece] == kNobody ? 1 : 0;
   fetched_by_[piece] = manager::Number(node);
+  untold_[piece] = false;
   fetched_at_[piece] = Milliseconds(lease->last_piece);
   missed_by_[piece] = kNobody;
   if (--lease->left == 0) leases_.erase(lease);
@@ -230,9 +246,10 @@ void LeaseBook::Missing(NodeId reporter, PieceIndex index, bool fetcher_here, St
   if (piece >= pieces() || wanted_[piece] > 0) return;
   if (IsUnderWay(piece)) return;
   if (fetched_by_[piece] == manager::Number(reporter)) Forget(reporter, piece);
-  if (fetched_by_[piece] == kNobody || !fetcher_here) {
+  if (fetched_by_[piece] == kNobody || !fetcher_here || untold_[piece]) {
     fetched_ -= fetched_by_[piece] == kNobody ? 0 : 1;
     fetched_by_[piece] = kNobody;
+    untold_[piece] = false;
     Free(piece);
     return;
   }

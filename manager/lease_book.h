@@ -65,8 +65,9 @@ class LeaseBook {
   // It left without having all, and does not answer: what it fetched within kSpreads may be
   // nowhere else, and is free again too.
   void Lose(NodeId node, SteadyTime now);
-  // It has these; what it once fetched and has not is nobody's.
-  void Present(NodeId node, const PieceBitmap& present);
+  // It has these; what it once fetched and has not is nobody's. It cannot tell others of those that
+  // are `kept`: they are as good as nobody's once one reports them missing.
+  void Present(NodeId node, const PieceBitmap& present, const PieceBitmap& kept = PieceBitmap());
   // A holder outside the swarm has everything.
   void AllPresent(NodeId node);
   // False: not leased to the node.
@@ -107,6 +108,7 @@ class LeaseBook {
   void WantNoMore(uint32_t piece);
   void Free(uint32_t piece);
   void Forget(NodeId node, uint32_t piece);
+  void MayFetchAgain(NodeId node, uint32_t piece);
   std::chrono::milliseconds Age(uint32_t piece, SteadyTime now) const;
   bool IsUnderWay(uint32_t piece) const;
   void Return(size_t lease);
@@ -117,6 +119,7 @@ class LeaseBook {
   uint64_t left_;                // the sum of wanted_
   uint32_t first_wanted_ = 0;    // none before it
   std::vector<uint32_t> fetched_by_;
+  std::vector<bool> untold_;                      // who fetched it cannot tell others
   std::vector<uint32_t> fetched_at_;              // ms, and around
   std::vector<uint32_t> missed_by_;               // the first that reported it missing
   std::vector<std::vector<uint32_t>> leased_to_;  // at most kMaxFetchers, the last ones

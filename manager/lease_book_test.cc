@@ -85,5 +85,40 @@ TEST_F(LeaseBookTest, HolderThatGoesGivesBackBothOfItsLeases) {
   EXPECT_EQ(book_.Take(now_).at(0).run, (PieceRun{PieceIndex{3}, 4}));
 }
 
+TEST_F(LeaseBookTest, PieceThatItsFetcherCannotTellOfAnyMoreIsLeasedOnceSomebodyMissesIt) {
+  for (uint32_t node = 1; node <= 2; ++node) book_.SetAccepts(NodeId{node}, true);
+  const auto leases = book_.Take(now_);
+  ASSERT_EQ(leases.size(), 2u);
+  Fetch(leases[0], 0, 4);
+  book_.SetAccepts(NodeId{1}, false);  // no more of the others
+  book_.SetAccepts(NodeId{2}, false);
+  (void)book_.Take(now_);
+  book_.SetAccepts(NodeId{3}, true);
+  now_ += LeaseBook::kYoung;
+  for (bool all = false; !all;) {
+    const auto given = book_.Take(now_);
+    for (const auto& lease : given) Fetch(lease, 0, lease.run.count);
+    all = given.empty();
+  }
+  ASSERT_EQ(book_.fetched(), 256u);
+
+  // A restart: the pieces are in the store, what they hash to is forgotten.
+  PieceBitmap present(256);
+  for (uint32_t piece = 0; piece < 4; ++piece) present.Set(PieceIndex{piece});
+  book_.Present(NodeId{1}, present, present);
+  EXPECT_TRUE(book_.Take(now_).empty()) << "nobody misses them";
+  book_.Missing(NodeId{2}, PieceIndex{1}, /*fetcher_here=*/true, now_);
+  const auto again = book_.Take(now_);
+  ASSERT_EQ(again.size(), 1u);
+  EXPECT_EQ(again[0].run, (PieceRun{PieceIndex{1}, 1}));
+  Fetch(again[0], 0, 1);
+  book_.Missing(NodeId{2}, PieceIndex{1}, /*fetcher_here=*/true, now_);
+  EXPECT_TRUE(book_.Take(now_).empty()) << "its fetcher can tell of it";
+
+  book_.Present(NodeId{2}, present);
+  book_.Missing(NodeId{1}, PieceIndex{2}, /*fetcher_here=*/true, now_);
+  EXPECT_TRUE(book_.Take(now_).empty()) << "so can another that has it";
+}
+
 }  // namespace
 }  // namespace hearth::manager

@@ -33,7 +33,7 @@ Status Tracker::Enter(const Join& join, SteadyTime now) {
   member = {join.origin_accepts, false, swarm->ledger.need(), mismatch};
   if (!known) swarm->crowd.Add(join.node, join.labels);
   swarm->book.SetAccepts(join.node, join.origin_accepts);
-  swarm->book.Present(join.node, join.present);
+  swarm->book.Present(join.node, join.present, join.kept);
   (void)swarm->crowd.Choose(join.node, [this] { return Random(); });
   TellNeighbours(join.blob, *swarm, join.node);
   if (known) TellLease(join.blob, *swarm, join.node);
@@ -51,7 +51,8 @@ Status Tracker::Enter(const Join& join, SteadyTime now) {
 Result<Tracker::Swarm*> Tracker::SwarmFor(const Join& join) {
   const uint64_t piece_size = PieceSizeFor(join.size_bytes);
   const uint32_t pieces = PieceCount(join.size_bytes, piece_size);
-  if (pieces == 0 || join.present.size() != pieces) {
+  if (pieces == 0 || join.present.size() != pieces ||
+      (join.kept.size() != 0 && join.kept.size() != pieces)) {
     return InvalidArgument("a bitmap of " + std::to_string(join.present.size()) +
                            " pieces for a blob of " + std::to_string(pieces));
   }

@@ -74,10 +74,10 @@ class Tracker {
     PieceBitmap present;          // what it has already
     bool origin_accepts = false;  // its credentials
     bool judged = true;           // the blob's digest is known; the first to enter decides
+    PieceBitmap kept{};           // of `present`, what it cannot tell others of; of size 0 = none
   };
-  // Of a member too, after a lost connection or a restart: its neighbours and its lease are told
-  // again, nothing is doubled. kInvalidArgument: no such size or bitmap; kPermissionDenied: banned;
-  // kResourceExhausted.
+  // Of a member too, after a restart, say: neighbours and lease are told again, nothing is doubled.
+  // kInvalidArgument: no such size or bitmap; kPermissionDenied: banned; kResourceExhausted.
   Status Enter(const Join& join, SteadyTime now);
   // One that holds the whole blob by now (Holds) stays as a seed.
   void Leave(NodeId node, const Digest& blob, SteadyTime now);

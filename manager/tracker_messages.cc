@@ -125,6 +125,11 @@ Status TrackerHub::Join(Session& session, const v1::JoinBlob& join) {
     if (!present.ok()) return InvalidArgument(present.status().message());
     enter.present = *std::move(present);
   }
+  if (!join.kept().empty()) {
+    auto kept = PieceBitmap::Decode(join.kept(), count);
+    if (!kept.ok()) return InvalidArgument(kept.status().message());
+    enter.kept = *std::move(kept);
+  }
   const Status entered =
       ClusterOf(session.cluster).tracker.Enter(enter, options_.clock.SteadyNow());
   if (!entered.ok()) Refuse(session, blob, entered);
