@@ -55,11 +55,12 @@ void Crowd::Remove(NodeId node) {
   }
 }
 
-std::vector<uint32_t> Crowd::Choose(NodeId node, const std::function<uint64_t()>& random) {
+std::vector<uint32_t> Crowd::Choose(NodeId node, const std::function<uint64_t()>& random,
+                                    size_t wanted) {
   std::vector<uint32_t> chosen;
   const size_t has = Neighbours(node).size();
-  if (!Has(node) || has >= kMaxNeighbours) return chosen;
-  const size_t most = kMaxNeighbours - has;
+  if (!Has(node) || has >= wanted) return chosen;
+  const size_t most = wanted - has;
   const size_t near = most - std::min(most, kFarNeighbours);
   for (size_t level = 0; level < kLevels && chosen.size() < near; ++level) {
     Sample(Number(node), level, near, random, chosen);
@@ -81,8 +82,13 @@ void Crowd::Sample(uint32_t node, size_t level, size_t most,
     chosen.push_back(candidate);
   };
   if (group.size() > kSmall) {
+    const auto degree = [&](uint32_t candidate) {
+      return members_.at(candidate).neighbours.size();
+    };
     for (size_t tried = 0; tried < 2 * kSmall && chosen.size() < most; ++tried) {
-      take(group[random() % group.size()]);
+      const uint32_t a = group[random() % group.size()];
+      const uint32_t b = group[random() % group.size()];
+      take(degree(a) < degree(b) ? a : b);
     }
     return;
   }

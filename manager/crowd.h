@@ -16,18 +16,20 @@ namespace hearth::manager {
 
 class Crowd {
  public:
-  static constexpr size_t kMaxNeighbours = 24;  // chosen for one that joins
-  static constexpr size_t kFarNeighbours = 4;   // of them, random ones whatever the distance
-  static constexpr size_t kMaxDegree = 60;      // with those that chose the node
+  static constexpr size_t kMaxNeighbours = 20;   // chosen for one that joins
+  static constexpr size_t kManyNeighbours = 36;  // enough to get as much as everybody
+  static constexpr size_t kFarNeighbours = 4;    // of them, random ones whatever the distance
+  static constexpr size_t kMaxDegree = 60;       // with those that chose the node
 
   void Add(NodeId node, const Labels& labels);
   void Remove(NodeId node);
   bool Has(NodeId node) const { return members_.contains(Number(node)); }
   size_t size() const { return members_.size(); }
 
-  // Gives the node up to kMaxNeighbours, near ones first and the last few from anywhere, so that
-  // racks hang together; those that it has already count. Returns the new ones.
-  std::vector<uint32_t> Choose(NodeId node, const std::function<uint64_t()>& random);
+  // Gives the node up to `wanted`, near ones first and the last few from anywhere, so that racks
+  // hang together, and rather those that have few; those that it has already count. Returns the new
+  // ones.
+  std::vector<uint32_t> Choose(NodeId node, const std::function<uint64_t()>& random, size_t wanted);
   // Empty for a node that is not here.
   const std::vector<uint32_t>& Neighbours(NodeId node) const;
 

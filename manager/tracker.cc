@@ -34,8 +34,10 @@ Status Tracker::Enter(const Join& join, SteadyTime now) {
   if (!known) swarm->crowd.Add(join.node, join.labels);
   swarm->book.SetAccepts(join.node, join.origin_accepts);
   swarm->book.Present(join.node, join.present, join.kept);
-  (void)swarm->crowd.Choose(join.node, [this] { return Random(); });
-  TellNeighbours(join.blob, *swarm, join.node);
+  (void)swarm->crowd.Choose(
+      join.node, [this] { return Random(); }, Crowd::kMaxNeighbours);
+  swarm->grown = true;
+  TellNeighbours(join.blob, join.node, swarm->crowd.Neighbours(join.node));
   if (known) TellLease(join.blob, *swarm, join.node);
   if (swarm->ledger.need() > 1) {
     auto sums = swarm->ledger.AllAgreed();
@@ -99,11 +101,20 @@ void Tracker::AddSeed(Swarm& swarm, NodeId node) {
   swarm.book.AllPresent(node);
 }
 
-void Tracker::TellNeighbours(const Digest& blob, Swarm& swarm, NodeId node) {
-  std::vector<NodeId> neighbours;
-  for (const uint32_t neighbour : swarm.crowd.Neighbours(node)) {
-    neighbours.push_back(NodeId{neighbour});
+// Who joined last was chosen by nobody: of what its neighbours send it would get less than those
+// that have more of them, and end behind all others.
+void Tracker::LinkMore(const Digest& blob, Swarm& swarm) {
+  for (const auto& [node, member] : swarm.members) {
+    if (member.seed) continue;
+    const auto more = swarm.crowd.Choose(
+        NodeId{node}, [this] { return Random(); }, Crowd::kManyNeighbours);
+    if (!more.empty()) TellNeighbours(blob, NodeId{node}, more);
   }
+}
+
+void Tracker::TellNeighbours(const Digest& blob, NodeId node, const std::vector<uint32_t>& nodes) {
+  std::vector<NodeId> neighbours;
+  for (const uint32_t neighbour : nodes) neighbours.push_back(NodeId{neighbour});
   actions_.push_back({TrackerAction::Kind::kNeighbours, node, blob, std::move(neighbours), {}, {}});
 }
 
@@ -383,6 +394,7 @@ void Tracker::Tick(SteadyTime now) {
   blame_.Tick(now);
   for (auto& [blob, swarm] : swarms_) {
     swarm.book.Tick(now);
+    if (std::exchange(swarm.grown, false)) LinkMore(blob, swarm);
     Flush(blob, swarm, now);
   }
 }

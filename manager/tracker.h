@@ -31,7 +31,7 @@ namespace hearth::manager {
 
 struct TrackerAction {
   enum class Kind : uint8_t {
-    kNeighbours,  // `to` may connect to `neighbours` for `blob`; it has no others of the tracker
+    kNeighbours,  // `to` may connect to `neighbours` for `blob`, beside those told before
     kLease,       // `to`, and nobody else now, fetches `run` from the origin
     kRevoke,      // it does no longer
     kSums,        // of `sums` enough nodes that fetched the pieces say the same
@@ -53,7 +53,7 @@ class Tracker {
   static constexpr size_t kMaxSwarms = 20'000;
   static constexpr uint64_t kMaxPieces = 1 << 20;  // of all swarms
   static constexpr size_t kMaxNodes = 20'000;
-  static constexpr size_t kMaxMembers = 20'000;     // of one swarm
+  static constexpr size_t kMaxMembers = kMaxNodes;  // of one swarm
   static constexpr size_t kMaxSwarmsOfNode = 4096;  // at once
   static constexpr size_t kMaxSeeds = 64;           // holders of the whole blob, of one swarm
 
@@ -126,12 +126,10 @@ class Tracker {
   void Unban(NodeId node) { blame_.Unban(node); }
   const Blame& blame() const { return blame_; }
 
-  // At least once a second.
-  void Tick(SteadyTime now);
+  void Tick(SteadyTime now);  // at least once a second
   std::vector<TrackerAction> Take();
 
-  // For display.
-  struct MemberView {
+  struct MemberView {  // for display
     NodeId node{};
     bool origin_accepts = false;
     bool seed = false;  // holds the whole blob and did not enter
@@ -167,6 +165,7 @@ class Tracker {
     size_t seeds = 0;
     SumLedger ledger;
     bool judged = true;
+    bool grown = false;  // since the last tick
   };
   struct Node {
     Labels labels;
@@ -176,7 +175,8 @@ class Tracker {
   Result<Swarm*> SwarmFor(const Join& join);
   Status Know(NodeId node, const Labels& labels);
   void AddSeed(Swarm& swarm, NodeId node);
-  void TellNeighbours(const Digest& blob, Swarm& swarm, NodeId node);
+  void LinkMore(const Digest& blob, Swarm& swarm);
+  void TellNeighbours(const Digest& blob, NodeId node, const std::vector<uint32_t>& nodes);
   void TellSums(const Digest& blob, const Swarm& swarm, const std::vector<PieceSum>& sums);
   void BeginNextRound(const Digest& blob, Swarm& swarm);
   void Outvote(const Digest& blob, Swarm& swarm, const std::vector<NodeId>& nodes, SteadyTime now);

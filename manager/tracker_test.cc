@@ -129,6 +129,31 @@ TEST_F(TrackerTest, NeighboursAreNearWithAFewFarOnesAndNobodyHasTooMany) {
   EXPECT_LT(near, Tracker::kMaxNeighbours) << "a few from elsewhere";
 }
 
+TEST_F(TrackerTest, WhoJoinedLastGetsMoreNeighboursAtTheNextTick) {
+  std::map<NodeId, std::set<NodeId>> links;
+  const auto note = [&] {
+    for (const TrackerAction& told : Of(Kind::kNeighbours)) {
+      for (const NodeId other : told.neighbours) {
+        links[told.to].insert(other);
+        links[other].insert(told.to);
+      }
+    }
+  };
+  for (uint32_t node = 0; node < 400; ++node) {
+    ASSERT_TRUE(Enter(node).ok());
+    note();
+  }
+  EXPECT_EQ(links[NodeId{399}].size(), Tracker::kMaxNeighbours);
+  tracker_.Tick(now_);
+  note();
+  for (const auto& [node, others] : links) {
+    EXPECT_GE(others.size(), Crowd::kManyNeighbours) << static_cast<uint32_t>(node);
+    EXPECT_LE(others.size(), Tracker::kMaxDegree);
+  }
+  tracker_.Tick(now_);
+  EXPECT_TRUE(Of(Kind::kNeighbours).empty()) << "nobody came";
+}
+
 TEST_F(TrackerTest, APieceLostWithItsFetcherIsLeasedAgainOnceSomebodyMissesIt) {
   ASSERT_TRUE(Enter(1).ok());
   Fetch(Of(Kind::kLease).at(0), 5);
