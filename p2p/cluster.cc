@@ -172,6 +172,7 @@ void Cluster::Leave(ClusterTransfer& transfer, Left how) {
   if (share == nullptr) return;
   share->transfer.reset();
   share->seeded = complete;
+  if (complete && !share->listeners.empty()) StartSeed(*share);
   if (complete) return;
   SayGoodbye(transfer.digest(), /*to_all=*/false);
   if (how != Left::kWrongDigest) {
@@ -180,7 +181,7 @@ void Cluster::Leave(ClusterTransfer& transfer, Left how) {
   }
   share->listeners.clear();
   share->promised.assign(share->promised.size(), std::nullopt);
-  share->news.clear();
+  share->news.Clear();
 }
 
 void Cluster::Forget(const Digest& blob, const std::string& node_id) {
@@ -220,8 +221,8 @@ void Cluster::Announce(const Digest& blob, const PieceSum& piece) {
 }
 
 void Cluster::PlanNews(Share& share) {
-  if (std::exchange(share.news_planned, true)) return;
-  options_.timers.At(std::chrono::steady_clock::now() + share.news_pace.Gather(),
+  if (!share.news.Plan()) return;
+  options_.timers.At(std::chrono::steady_clock::now() + share.news.Gather(),
                      [gate = gate_, blob = share.blob] {
                        MutexLock lock(gate->mutex);
                        if (gate->cluster != nullptr) gate->cluster->TellNews(blob);
@@ -317,7 +318,8 @@ void Cluster::OnNeighbours(const v1::Neighbours& neighbours) {
     for (const PeerAddress& peer : chosen) {
       const auto open = neighbours_.find(peer.id);
       if (open != neighbours_.end()) TellInterest(open->second, *share);
-      if (wanted.size() < kMaxNeighbours) wanted.push_back(peer);
+      const bool known = std::ranges::find(wanted, peer.id, &PeerAddress::id) != wanted.end();
+      if (!known && wanted.size() < kMaxNeighbours) wanted.push_back(peer);
     }
     std::erase_if(chosen, [&](const PeerAddress& peer)
                               NO_THREAD_SAFETY_ANALYSIS { return neighbours_.contains(peer.id); });

@@ -24,7 +24,7 @@
 #include "p2p/attester.h"
 #include "p2p/limiter.h"
 #include "p2p/links.h"
-#include "p2p/news_pace.h"
+#include "p2p/news_log.h"
 #include "p2p/peer_client.h"
 #include "store/blob_store.h"
 
@@ -114,7 +114,9 @@ class Cluster {
   };
   struct Listener {
     std::set<AttestationId> knows;  // it told them, was told them or said so
-    PieceBitmap has;                // where this node seeds the blob
+    PieceBitmap has;                // by its own word
+    NewsLog::Place told = 0;        // of Share::news
+    size_t told_heard = 0;          // of Share::heard
   };
   // What this node tells of one blob.
   struct Share {
@@ -126,10 +128,8 @@ class Cluster {
     std::set<Digest> known;                       // hashes of them
     std::vector<std::optional<Digest>> promised;  // per piece that is here
     std::map<std::string, Listener> listeners;    // by node
-    std::vector<PieceIndex> news;                 // promised, and not told yet
-    std::string heard;                            // ids of attestations of others, the same
-    bool news_planned = false;
-    NewsPace news_pace;
+    NewsLog news;                                 // promised pieces
+    std::string heard;                            // ids of attestations of others
     bool hashing = false;
     bool seeded = false;  // it was complete here
     SteadyTime last_used{};
@@ -158,16 +158,16 @@ class Cluster {
   void AddNews(Share& share, PieceIndex first, const std::vector<Digest>& sums) REQUIRES(mutex_);
   void PlanNews(Share& share) REQUIRES(mutex_);
   void TellNews(const Digest& blob);
-  static void TellNewsTo(NeighbourLink& link, const Share& share, Listener& listener,
-                         const v1::News& news);
+  static bool IsDue(const Share& share, const Listener& listener);
+  static void TellNewsTo(NeighbourLink& link, const Share& share, Listener& listener);
+  static void TellPieces(NeighbourLink&, const Share&, Listener&, const v1::News& of_pieces);
   static void TellAll(NeighbourLink& link, const Share& share, Listener& listener);
   Status Count(Neighbour& neighbour, int messages) REQUIRES(mutex_);
   Status OnInterest(NeighbourLink& link, const v1::Interest& interest);
   Status OnHave(NeighbourLink& link, const v1::Have& have);
   Status OnNews(NeighbourLink& link, const v1::News& news);
   Status OnPieces(NeighbourLink& link, const Digest& blob, const std::vector<PieceSum>& pieces);
-  void NoteHave(const std::string& node_id, const Digest& blob,
-                const std::vector<PieceSum>& pieces);
+  void NoteHave(const std::string& id, const Digest& blob, const std::vector<PieceSum>& pieces);
   void NoteKnown(Share& share, const std::string& from, const Digest& attestation) REQUIRES(mutex_);
   void TellAgain(Share& share, PieceRun run) REQUIRES(mutex_);
   Status OnAttestation(const std::string& from, const v1::Attestation& attestation);
@@ -177,11 +177,11 @@ class Cluster {
   void OnBans(const v1::Bans& bans);
   // Hashes the next pieces of a blob that is complete here and says so.
   void Seed(const Digest& blob);
+  void StartSeed(Share& share) REQUIRES(mutex_);
   std::shared_ptr<ClusterTransfer> TransferOf(const Digest& blob) const;
   std::vector<std::shared_ptr<ClusterTransfer>> Transfers() const;
 
   struct Gate;
-
   const Options options_;
   const std::shared_ptr<Gate> gate_;  // what timers hold, which may outlive this
   mutable Mutex mutex_;

@@ -43,31 +43,34 @@ void ClusterTransfer::OnSettled(const std::vector<PieceSum>& sums) {
       for (const SourceId source : sums_.Promisers(sum.piece)) {
         core_.PeerHas(source, {sum.piece}, Now());
       }
-      if (options_.leavings && !present) restorable_.push_back(sum.piece);
+      if (options_.leavings ? !present : IsKept(sum.piece)) restorable_.push_back(sum.piece);
     }
+    Restore();
     woken_ = true;
     changed_.NotifyAll();
-    if (restorable_.empty() || restoring_ || draining_) return;
-    restoring_ = true;
-    ++under_way_;
   }
-  const Status queued = options_.cluster.options().cpu.Submit([self = shared_from_this()] {
-    self->RestoreSettled();
-    self->EndOne();
-  });
-  if (queued.ok()) return;
-  {
-    MutexLock lock(mutex_);
-    restoring_ = false;  // the next sum tries again, or the pieces come from elsewhere
-  }
-  EndOne();
 }
 
-// Pieces of the try before, which are right where they hash to what has been settled since.
-void ClusterTransfer::RestoreSettled() {
+// The next sum tries again where there is no thread, or the pieces come from elsewhere.
+void ClusterTransfer::Restore() {
+  if (restorable_.empty() || restoring_ || draining_) return;
+  const Status queued = options_.cluster.options().cpu.Submit([self = shared_from_this()] {
+    self->RestorePieces();
+    self->EndOne();
+  });
+  if (!queued.ok()) return;
+  restoring_ = true;
+  ++under_way_;
+}
+
+// Pieces of the try before, or of an earlier life, which are right where they hash to what somebody
+// has said since.
+void ClusterTransfer::RestorePieces() {
   std::string bytes;
   while (true) {
     PieceSum wanted;
+    bool kept = false;
+    bool leased = false;
     {
       MutexLock lock(mutex_);
       if (restorable_.empty()) {
@@ -77,14 +80,16 @@ void ClusterTransfer::RestoreSettled() {
       wanted.piece = restorable_.back();
       restorable_.pop_back();
       const auto sum = sums_.Expected(wanted.piece);
-      if (!sum || core_.picker().IsPresent(wanted.piece)) continue;
+      kept = IsKept(wanted.piece);
+      leased = core_.picker().Has(kOriginSource, wanted.piece);
+      if (!sum || (core_.picker().IsPresent(wanted.piece) && !kept)) continue;
       wanted.sum = *sum;
     }
     bytes.resize(SizeOf(wanted.piece));
-    const store::Blob& former = *options_.leavings->blob_;
-    const auto got = ReadAt(former.file()->get(), bytes, Begin(wanted.piece));
+    const store::Blob& from = kept ? *options_.blob : *options_.leavings->blob_;
+    const auto got = ReadAt(from.file()->get(), bytes, Begin(wanted.piece));
     if (!got.ok() || *got != bytes.size() || Digest::Of(bytes) != wanted.sum) continue;
-    const Status written = options_.blob->Write(Begin(wanted.piece), bytes);
+    const Status written = kept ? OkStatus() : options_.blob->Write(Begin(wanted.piece), bytes);
     {
       MutexLock lock(mutex_);
       if (!written.ok()) {
@@ -99,6 +104,12 @@ void ClusterTransfer::RestoreSettled() {
       changed_.NotifyAll();
     }
     options_.cluster.Announce(digest(), wanted);
+    if (!kept || !leased) continue;
+    v1::FromNode fetched;
+    fetched.mutable_fetched()->set_blob(ToRaw(digest()));
+    fetched.mutable_fetched()->add_runs()->set_first(static_cast<uint32_t>(wanted.piece));
+    fetched.mutable_fetched()->mutable_runs(0)->set_count(1);
+    options_.cluster.TellTracker(fetched);
   }
 }
 
@@ -110,7 +121,8 @@ Status ClusterTransfer::RejectDoubted(Status status) {
     if (!doubted_ || !store_error_.ok()) return status;
     if (status.code() != StatusCode::kCancelled) {
       status = DataLoss("piece " + std::to_string(static_cast<uint32_t>(*doubted_)) + " of blob " +
-                        digest().ToString() + " is not what enough nodes agree on");
+                        digest().ToString() +
+                        " is not what its registry sent, or enough nodes agree on");
     }
   }
   options_.blob->Fail(status);

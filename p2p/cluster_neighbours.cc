@@ -84,6 +84,21 @@ void Cluster::Seed(const Digest& digest) {
   if (Share* const share = FindShare(digest)) share->hashing = false;
 }
 
+// Tells what it has not told yet of a blob that is complete here.
+void Cluster::StartSeed(Share& share) {
+  const bool all = std::ranges::all_of(share.promised, [](const auto& sum) { return !!sum; });
+  if (all || share.hashing) return;
+  const Status queued = options_.cpu.Submit([this, digest = share.blob] {
+    Seed(digest);
+    MutexLock lock(mutex_);
+    --tasks_;
+    changed_.NotifyAll();
+  });
+  if (!queued.ok()) return;
+  share.hashing = true;
+  ++tasks_;
+}
+
 // --- what they say ---
 
 Status Cluster::OnLinkUp(const std::shared_ptr<NeighbourLink>& link) {
@@ -238,20 +253,7 @@ Status Cluster::OnInterest(NeighbourLink& link, const v1::Interest& interest) {
   TellInterest(neighbour->second, *share);
   Listener& listener = share->listeners[link.peer().id];
   TellAll(link, *share, listener);
-  const bool all = std::ranges::all_of(share->promised, [](const auto& sum) { return !!sum; });
-  if (wanted || all || share->hashing) return OkStatus();
-  share->hashing = true;
-  ++tasks_;
-  const Status queued = options_.cpu.Submit([this, digest = *blob] {
-    Seed(digest);
-    MutexLock task_lock(mutex_);
-    --tasks_;
-    changed_.NotifyAll();
-  });
-  if (!queued.ok()) {
-    --tasks_;
-    share->hashing = false;
-  }
+  if (!wanted) StartSeed(*share);
   return OkStatus();
 }
 

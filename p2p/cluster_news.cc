@@ -1,8 +1,8 @@
 // Cluster: the pieces and attestations that neighbours tell each other.
 //
-// What this node learns within a short time (NewsPace) goes out in one message. An attestation goes
-// along with the first piece that needs it, to whoever has not said by then that it has it: where
-// all are neighbours of its author, nobody gets it twice.
+// What this node learns within a short time goes out in one message, to whom it is of use
+// (NewsLog). An attestation goes along with the first piece that needs it, to whoever has not said
+// by then that it has it: where all are neighbours of its author, nobody gets it twice.
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -18,6 +18,7 @@ namespace {
 constexpr size_t kMaxPiecesPerNews = 4'096;
 constexpr size_t kPiecesPerNews = 1'024;               // of what is told here
 constexpr size_t kAttestationBytesPerNews = 64 << 10;  // or one attestation
+constexpr size_t kMostHeardHeld = 8;  // ids of attestations that wait for news of a piece
 constexpr size_t kMaxKnownOfListener = 16'384;
 constexpr size_t kIdBytes = sizeof(uint64_t);
 
@@ -100,41 +101,50 @@ void Cluster::AddNews(Share& share, PieceIndex first, const std::vector<Digest>&
     const size_t piece = static_cast<uint32_t>(first) + i;
     if (piece >= share.promised.size()) break;
     share.promised[piece] = sums[i];
-    share.news.push_back(PieceIndex{static_cast<uint32_t>(piece)});
+    share.news.Add(PieceIndex{static_cast<uint32_t>(piece)}, std::chrono::steady_clock::now());
   }
-  share.news_pace.OnPiece(std::chrono::steady_clock::now());
   PlanNews(share);
 }
 
 void Cluster::TellNews(const Digest& blob) {
   MutexLock lock(mutex_);
   const auto found = shares_.find(blob);
-  if (found == shares_.end() || !std::exchange(found->second.news_planned, false)) return;
+  if (found == shares_.end() || !found->second.news.Begin()) return;
   Share& share = found->second;
-  const std::vector<PieceIndex> pieces = std::exchange(share.news, {});
-  std::string heard = std::exchange(share.heard, {});
-  for (size_t at = 0; at < pieces.size() || !heard.empty(); at += kPiecesPerNews) {
+  for (auto& [id, listener] : share.listeners) {
+    const auto neighbour = neighbours_.find(id);
+    if (neighbour == neighbours_.end() || !IsDue(share, listener)) continue;
+    TellNewsTo(*neighbour->second.link, share, listener);
+  }
+}
+
+bool Cluster::IsDue(const Share& share, const Listener& listener) {
+  if (share.heard.size() - listener.told_heard >= kMostHeardHeld * kIdBytes) return true;
+  return share.news.IsDue(listener.told, [&](PieceIndex piece) {
+    return static_cast<uint32_t>(piece) < listener.has.size() && listener.has.Has(piece);
+  });
+}
+
+void Cluster::TellNewsTo(NeighbourLink& link, const Share& share, Listener& listener) {
+  while (listener.told < share.news.end() || listener.told_heard < share.heard.size()) {
     v1::News news;
-    news.set_blob(ToRaw(blob));
-    news.set_known(heard.substr(0, kMaxPiecesPerNews * kIdBytes));
-    heard.erase(0, news.known().size());
-    for (size_t i = at; i < std::min(pieces.size(), at + kPiecesPerNews); ++i) {
-      const auto number = static_cast<uint32_t>(pieces[i]);
-      if (!share.promised[number]) continue;
-      news.add_pieces(number);
-      news.mutable_sums()->append(ToRaw(*share.promised[number]));
+    news.set_blob(ToRaw(share.blob));
+    news.set_known(share.heard.substr(listener.told_heard, kMaxPiecesPerNews * kIdBytes));
+    listener.told_heard += news.known().size();
+    const auto untold = share.news.Since(listener.told);
+    for (const PieceIndex piece : untold.first(std::min(untold.size(), kPiecesPerNews))) {
+      ++listener.told;
+      const auto& sum = share.promised[static_cast<uint32_t>(piece)];
+      if (!sum) continue;
+      news.add_pieces(static_cast<uint32_t>(piece));
+      news.mutable_sums()->append(ToRaw(*sum));
     }
-    for (auto& [id, listener] : share.listeners) {
-      const auto neighbour = neighbours_.find(id);
-      if (neighbour != neighbours_.end()) {
-        TellNewsTo(*neighbour->second.link, share, listener, news);
-      }
-    }
+    TellPieces(link, share, listener, news);
   }
 }
 
 // `news` without attestations.
-void Cluster::TellNewsTo(NeighbourLink& link, const Share& share, Listener& listener,
+void Cluster::TellPieces(NeighbourLink& link, const Share& share, Listener& listener,
                          const v1::News& news) {
   v1::NeighbourMessage message;
   message.mutable_news()->set_blob(news.blob());
@@ -157,10 +167,12 @@ void Cluster::TellNewsTo(NeighbourLink& link, const Share& share, Listener& list
 }
 
 void Cluster::TellAll(NeighbourLink& link, const Share& share, Listener& listener) {
+  listener.told = share.news.end();
+  listener.told_heard = share.heard.size();
   v1::News news;
   news.set_blob(ToRaw(share.blob));
   const auto flush = [&] {
-    if (news.pieces_size() > 0) TellNewsTo(link, share, listener, news);
+    if (news.pieces_size() > 0) TellPieces(link, share, listener, news);
     news.clear_pieces();
     news.clear_sums();
   };
@@ -222,11 +234,9 @@ Status Cluster::OnNews(NeighbourLink& link, const v1::News& news) {
 
 Status Cluster::OnPieces(NeighbourLink& link, const Digest& blob,
                          const std::vector<PieceSum>& pieces) {
+  NoteHave(link.peer().id, blob, pieces);
   const auto transfer = TransferOf(blob);
-  if (!transfer) {
-    NoteHave(link.peer().id, blob, pieces);
-    return OkStatus();
-  }
+  if (!transfer) return OkStatus();
   for (const PieceSum& piece : pieces) {
     if (static_cast<uint32_t>(piece.piece) >= transfer->pieces()) {
       return InvalidArgument("a Have of pieces that do not exist");
@@ -236,13 +246,14 @@ Status Cluster::OnPieces(NeighbourLink& link, const Digest& blob,
   return OkStatus();
 }
 
-// Of a blob that this node seeds: what few have it sends first. See UploadQueue.
-void Cluster::NoteHave(const std::string& node_id, const Digest& blob,
+// What it has need not be told to it soon; and of a blob that this node seeds, what few have it
+// sends first. See NewsLog and UploadQueue.
+void Cluster::NoteHave(const std::string& id, const Digest& blob,
                        const std::vector<PieceSum>& pieces) {
   MutexLock lock(mutex_);
   const auto share = shares_.find(blob);
   if (share == shares_.end()) return;
-  const auto listener = share->second.listeners.find(node_id);
+  const auto listener = share->second.listeners.find(id);
   if (listener == share->second.listeners.end()) return;
   PieceBitmap& has = listener->second.has;
   const auto count = static_cast<uint32_t>(share->second.promised.size());
@@ -264,7 +275,7 @@ void Cluster::TellAgain(Share& share, PieceRun run) {
   for (uint64_t piece = run.begin(); piece < std::min<uint64_t>(run.end(), share.promised.size());
        ++piece) {
     if (!share.promised[piece] || share.attested[piece].size() != 1) continue;
-    share.news.push_back(PieceIndex{static_cast<uint32_t>(piece)});
+    share.news.Add(PieceIndex{static_cast<uint32_t>(piece)}, std::chrono::steady_clock::now());
     return;
   }
 }

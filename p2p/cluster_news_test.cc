@@ -105,7 +105,6 @@ TEST_F(ClusterNewsTest, AttestationGoesWithThePieceToWhoDoesNotHaveIt) {
   ASSERT_EQ(node_.cluster.OnMessage(*from, told), OkStatus());
   const std::string id =
       ToRaw(Digest::Of(told.attestation().signature() + told.attestation().payload())).substr(0, 8);
-  ASSERT_TRUE(knows->Hears([&](const auto& message) { return message.news().known() == id; }));
   EXPECT_EQ(knows->Attestations(), 0) << "the piece is not here";
   v1::NeighbourMessage known;
   known.mutable_news()->set_blob(ToRaw(digest_));
@@ -120,6 +119,25 @@ TEST_F(ClusterNewsTest, AttestationGoesWithThePieceToWhoDoesNotHaveIt) {
   EXPECT_EQ(does_not->Attestations(), 1);
   EXPECT_EQ(old->Attestations(), 1);
   for (const auto& message : old->heard()) EXPECT_FALSE(message.has_news());
+  EXPECT_TRUE(knows->Hears([&](const auto& message) { return message.news().known() == id; }));
+}
+
+TEST_F(ClusterNewsTest, WhoHasThePieceIsToldWithTheNextOneThatItLacks) {
+  const auto has = Connect("has");
+  const auto lacks = Connect("lacks");
+  v1::NeighbourMessage had;
+  had.mutable_news()->set_blob(ToRaw(digest_));
+  had.mutable_news()->add_pieces(3);
+  had.mutable_news()->set_sums(ToRaw(sum_));
+  ASSERT_EQ(node_.cluster.OnMessage(*has, had), OkStatus());
+  Announce(3);
+  ASSERT_TRUE(lacks->HearsOf(3));
+  const auto told_it = [](const v1::NeighbourMessage& message) { return message.has_news(); };
+  EXPECT_TRUE(std::ranges::none_of(has->heard(), told_it));
+  Announce(4);
+  ASSERT_TRUE(has->HearsOf(4));
+  EXPECT_TRUE(has->HearsOf(3));
+  EXPECT_EQ(std::ranges::count_if(has->heard(), told_it), 1);
 }
 
 // Or who has no attestation of a piece could never ask for it.

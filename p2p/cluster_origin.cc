@@ -40,6 +40,7 @@ class ClusterTransfer::OriginSink final : public oci::BlobSink {
       store_error_ = written;
       return written;
     }
+    transfer_.CompareKept(at_, data);
     free_at_ =
         options.limiter.Charge(Limiter::Traffic::kOrigin, data.size(), options.clock.SteadyNow());
     CountReceived(ByteOrigin::kRegistry, data.size());
@@ -195,13 +196,45 @@ void ClusterTransfer::Tell(v1::OriginTrouble::Kind kind) {
   options_.cluster.TellTracker(message);
 }
 
+bool ClusterTransfer::IsHere(uint64_t begin_bytes, std::string_view data) const {
+  std::string here(data.size(), '\0');
+  const auto got = ReadAt(options_.blob->file()->get(), here, begin_bytes);
+  return got.ok() && *got == here.size() && here == data;
+}
+
+// What an earlier life left stays in the file, so that it must be what the origin has.
+void ClusterTransfer::CompareKept(uint64_t begin_bytes, std::string_view data) {
+  while (!data.empty()) {
+    const PieceIndex piece{static_cast<uint32_t>(begin_bytes / piece_bytes_)};
+    const uint64_t size = std::min<uint64_t>(
+        data.size(), (static_cast<uint64_t>(piece) + 1) * piece_bytes_ - begin_bytes);
+    bool kept = false;
+    {
+      MutexLock lock(mutex_);
+      if (core_.picker().kept() == 0 || doubted_) return;
+      kept = IsKept(piece);
+    }
+    if (kept && !IsHere(begin_bytes, data.substr(0, size))) {
+      MutexLock lock(mutex_);
+      doubted_ = piece;
+      woken_ = true;
+      changed_.NotifyAll();
+      return;
+    }
+    begin_bytes += size;
+    data.remove_prefix(size);
+  }
+}
+
 void ClusterTransfer::OnOriginPiece(RequestId id, PieceIndex piece) {
   {
     MutexLock lock(mutex_);
     // In a whole fetch: what was here already is not of the origin.
-    if (core_.picker().IsPresent(piece)) return;
+    if (doubted_ || (core_.picker().IsPresent(piece) && !IsKept(piece))) return;
     core_.PieceArrived(id, piece, true, Now());
-    if (!core_.picker().IsPresent(piece)) core_.AddPresent(piece, Now());  // nobody's request
+    if (!core_.picker().IsPresent(piece) || IsKept(piece)) {
+      core_.AddPresent(piece, Now());  // nobody's request
+    }
     unhashed_.push_back(piece);
     woken_ = true;
     changed_.NotifyAll();

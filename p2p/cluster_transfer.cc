@@ -60,11 +60,14 @@ v1::JoinBlob ClusterTransfer::JoinMessage() const {
   join.set_blob(ToRaw(digest()));
   join.set_size_bytes(size_bytes());
   MutexLock lock(mutex_);
-  PieceBitmap present(pieces_);
+  PieceBitmap present(pieces_), kept(pieces_);
   for (uint32_t piece = 0; piece < pieces_; ++piece) {
-    if (core_.picker().IsPresent(PieceIndex{piece})) present.Set(PieceIndex{piece});
+    const PieceIndex index{piece};
+    if (core_.picker().IsPresent(index)) present.Set(index);
+    if (core_.picker().IsKept(index)) kept.Set(index);
   }
   if (present.Count() > 0) join.set_present(present.Encode());
+  if (kept.Count() > 0) join.set_kept(kept.Encode());
   join.set_origin_accepts(!options_.origins.empty() && !refused_);
   return join;
 }
@@ -99,15 +102,15 @@ Status ClusterTransfer::Run(std::stop_token stop, bool& final_error) {
   return final_error ? store_error_ : status;
 }
 
-// What the blob has from an earlier life is not told to neighbours until its digest was right:
-// nobody remembers who said what it hashes to.
+// What the blob has from an earlier life is told to neighbours once somebody says what it hashes
+// to, or its digest was right: nobody remembers who said so before.
 void ClusterTransfer::Prepare() {
   const bool tracker = options_.cluster.has_tracker();
   {
     MutexLock lock(mutex_);
     for (uint32_t piece = 0; piece < pieces_; ++piece) {
       const PieceIndex index{piece};
-      if (options_.blob->Available(Begin(index)) >= SizeOf(index)) core_.AddPresent(index, Now());
+      if (options_.blob->Available(Begin(index)) >= SizeOf(index)) core_.AddKept(index);
       const bool settled = sums_.settled(index) != Attestations::Settled::kNo;
       if (options_.trust == Trust::kSettled && settled) restorable_.push_back(index);
     }
@@ -115,7 +118,7 @@ void ClusterTransfer::Prepare() {
     core_.SetTracker(tracker, Now());
   }
   // Ahead of Enter(), so that the tracker leases none of these to this node again.
-  RestoreSettled();
+  RestorePieces();
   const bool alone = options_.trust == Trust::kOrigin || (options_.leavings && pieces_ <= 1);
   if (!alone) return;
   MutexLock lock(mutex_);
@@ -433,9 +436,15 @@ void ClusterTransfer::OnSums(const std::string& attester, const std::vector<Piec
     for (const SourceId source : sums_.Promisers(sum.piece)) {
       core_.PeerHas(source, {sum.piece}, Now());
     }
+    if (added == Attestations::Added::kNew && IsKept(sum.piece)) restorable_.push_back(sum.piece);
   }
+  Restore();
   woken_ = true;
   changed_.NotifyAll();
+}
+
+bool ClusterTransfer::IsKept(PieceIndex piece) const {
+  return static_cast<uint32_t>(piece) < pieces_ && core_.picker().IsKept(piece);
 }
 
 void ClusterTransfer::OnNeighbourGone(const std::string& node_id) {

@@ -122,7 +122,9 @@ class ClusterTransfer : public std::enable_shared_from_this<ClusterTransfer> {
   // The bytes are in the blob.
   void Credit(const SourceBytes& given) const;
   void Prepare();
-  void RestoreSettled();
+  bool IsKept(PieceIndex piece) const REQUIRES(mutex_);
+  void Restore() REQUIRES(mutex_);
+  void RestorePieces();
   void KeepLeavings();
   Status RejectDoubted(Status status);
   void BlameLiars();
@@ -148,6 +150,8 @@ class ClusterTransfer : public std::enable_shared_from_this<ClusterTransfer> {
   void FetchRun(RequestId id, PieceRun run, std::stop_token stop);
   Status FetchFromOrigins(RequestId id, PieceRun run, bool whole, std::stop_token stop);
   void EndRun(RequestId id, const Status& status);
+  bool IsHere(uint64_t begin_bytes, std::string_view data) const;
+  void CompareKept(uint64_t begin_bytes, std::string_view data);
   // Of the origin, in the blob now.
   void OnOriginPiece(RequestId id, PieceIndex piece);
   void HashOriginPieces();
@@ -176,7 +180,8 @@ class ClusterTransfer : public std::enable_shared_from_this<ClusterTransfer> {
   PieceBitmap checked_ GUARDED_BY(mutex_);  // pieces here that hash to their expected sum
   // The sum that it was checked against is not what enough nodes agree on.
   std::optional<PieceIndex> doubted_ GUARDED_BY(mutex_);
-  std::vector<PieceIndex> restorable_ GUARDED_BY(mutex_);  // settled, and maybe in the leavings
+  // Somebody said what they hash to, and they may be in the leavings or kept.
+  std::vector<PieceIndex> restorable_ GUARDED_BY(mutex_);
   bool restoring_ GUARDED_BY(mutex_) = false;
   bool draining_ GUARDED_BY(mutex_) = false;
   std::map<RequestId, PieceRun> held_ GUARDED_BY(mutex_);  // behind a whole fetch

@@ -114,21 +114,22 @@ void Download::Tick(SteadyTime now) {
   }
 }
 
+// From anywhere on, so that nodes which miss many runs tell of different ones.
 void Download::TellMissing() {
+  const auto is_missing = [this](uint32_t piece) {
+    return !picker_.IsPresent(PieceIndex{piece}) && picker_.Holders(PieceIndex{piece}) == 0;
+  };
+  auto start = static_cast<uint32_t>(picker_.RandomMissing().value_or(PieceIndex{0}));
+  while (start > 0 && is_missing(start - 1)) --start;
   size_t runs = 0;
-  for (uint32_t piece = 0; piece < picker_.pieces() && runs < kMaxMissingRuns;) {
-    const auto is_missing = [&] {
-      return piece < picker_.pieces() && !picker_.IsPresent(PieceIndex{piece}) &&
-             picker_.Holders(PieceIndex{piece}) == 0;
-    };
-    const uint32_t begin = piece;
-    while (is_missing()) ++piece;
-    if (piece == begin) {
-      ++piece;
-      continue;
+  for (const auto& [begin, end] : {std::pair{start, picker_.pieces()}, std::pair{0U, start}}) {
+    for (uint32_t piece = begin; piece < end && runs < kMaxMissingRuns; ++piece) {
+      if (!is_missing(piece)) continue;
+      const uint32_t first = piece;
+      while (piece < end && is_missing(piece)) ++piece;
+      ++runs;
+      actions_.push_back({Action::Kind::kMissing, {}, {}, {PieceIndex{first}, piece - first}});
     }
-    ++runs;
-    actions_.push_back({Action::Kind::kMissing, {}, {}, {PieceIndex{begin}, piece - begin}});
   }
 }
 
@@ -384,7 +385,7 @@ void Download::RemovePeer(SourceId peer, SteadyTime now) {
 void Download::PeerHas(SourceId peer, const std::vector<PieceIndex>& pieces, SteadyTime now) {
   if (peer == kOriginSource || !At(peer).added) return;
   for (const PieceIndex piece : pieces) picker_.SourceHas(peer, piece);
-  while (peer_requests_ < Budget() && Usable(At(peer), now) &&
+  while (picker_.Offers(peer) && peer_requests_ < Budget() && Usable(At(peer), now) &&
          At(peer).outstanding < Depth(At(peer)) && AskPeer(peer, now)) {
   }
 }

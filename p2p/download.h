@@ -55,7 +55,7 @@ class Download {
   static constexpr uint64_t kLeastBytes = 4 * 1024;
   static constexpr std::chrono::seconds kSnubFor{4};  // doubles up to kMaxSnub
   static constexpr std::chrono::seconds kMaxSnub{60};
-  static constexpr std::chrono::milliseconds kBusyPause{30};
+  static constexpr std::chrono::milliseconds kBusyPause{20};
   static constexpr std::chrono::seconds kStarvedAfter{2};  // nothing to ask: kMissing
   static constexpr size_t kMaxMissingRuns = 64;
   // No piece came, for whatever reason: this node fetches from the origin without a lease.
@@ -79,9 +79,12 @@ class Download {
   };
   Download(Options options, SteadyTime now);
 
-  // It is here without having been asked for: left in the store by a former life of the blob, say.
-  // Complete by this, nobody is told (kComplete).
+  // It is here, and right, without having been asked for. Complete by this, nobody is told
+  // (kComplete).
   void AddPresent(PieceIndex piece, SteadyTime now);
+  // The same of what a former life of the blob left: nobody remembers who said what it hashes to.
+  // See Picker::SetKept; AddPresent() once somebody vouches for it.
+  void AddKept(PieceIndex piece) { picker_.SetKept(piece); }
   // nullopt: kMaxSources are here already. `round_trip`: until Answered() says more.
   std::optional<SourceId> AddPeer(std::chrono::nanoseconds round_trip, SteadyTime now);
   void RemovePeer(SourceId peer, SteadyTime now);
@@ -123,15 +126,15 @@ class Download {
   struct Source {
     bool added = false;
     bool banned = false;
-    std::chrono::nanoseconds round_trip{};  // at least
-    std::array<std::chrono::nanoseconds, kRoundTrips> answers{};
-    size_t answered = 0;
-    std::chrono::nanoseconds snub{kSnubFor};  // the next one's length
+    uint32_t outstanding = 0;  // requests
     SteadyTime paused_until{};
-    double seconds_per_piece = 0;  // smoothed; 0 = not known yet
-    uint32_t outstanding = 0;      // requests
-    SteadyTime last_byte{};        // when kLeastBytes were full
-    uint64_t bytes = 0;            // since then
+    double seconds_per_piece = 0;             // smoothed; 0 = not known yet
+    std::chrono::nanoseconds round_trip{};    // at least
+    SteadyTime last_byte{};                   // when kLeastBytes were full
+    uint64_t bytes = 0;                       // since then
+    std::chrono::nanoseconds snub{kSnubFor};  // the next one's length
+    size_t answered = 0;
+    std::array<std::chrono::nanoseconds, kRoundTrips> answers{};
   };
   struct Request {
     RequestId id;

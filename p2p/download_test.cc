@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -244,7 +245,8 @@ TEST_F(DownloadTest, WhatNobodyHasIsToldAsRuns) {
   Download download = Draw(6);
   download.AddPresent(PieceIndex{2}, now_);
   Wait(download, Download::kStarvedAfter);
-  const auto missing = Of(Kind::kMissing, download.Take());
+  auto missing = Of(Kind::kMissing, download.Take());
+  std::ranges::sort(missing, {}, [](const Action& action) { return action.run.begin(); });
   ASSERT_EQ(missing.size(), 2u);
   EXPECT_EQ(missing[0].run, (PieceRun{PieceIndex{0}, 2}));
   EXPECT_EQ(missing[1].run, (PieceRun{PieceIndex{3}, 3}));
@@ -326,6 +328,34 @@ TEST_F(DownloadTest, RequestsStayWithinTheirBoundWhateverThePeersOffer) {
   EXPECT_FALSE(download.AddPeer(milliseconds(1), now_)) << "kMaxSources with the origin";
   EXPECT_LE(download.requests(), Download::kMaxRequests);
   EXPECT_GE(download.requests(), Download::kMinRequests);
+}
+
+TEST_F(DownloadTest, KeptPieceThatIsLeasedComesOnceMoreAndIsAnnounced) {
+  Download download = Draw(3);
+  download.AddKept(PieceIndex{0});
+  download.AddKept(PieceIndex{1});
+  download.GrantLease({PieceIndex{0}, 2}, now_);
+  const auto asked = Of(Kind::kRequest, download.Take());
+  ASSERT_EQ(asked.size(), 1u);
+  EXPECT_EQ(asked[0].run, (PieceRun{PieceIndex{0}, 2}));
+  download.PieceArrived(asked[0].request, PieceIndex{0}, true, now_);
+  EXPECT_EQ(Of(Kind::kAnnounce, download.Take()).size(), 1u);
+  EXPECT_FALSE(download.picker().IsKept(PieceIndex{0}));
+
+  download.AddPresent(PieceIndex{1}, now_);  // somebody vouched for it meanwhile
+  EXPECT_EQ(download.requests(), 0u);
+  EXPECT_EQ(download.picker().missing(), 1u);
+}
+
+TEST_F(DownloadTest, WhatIsKeptIsEnoughToBeComplete) {
+  Download download = Draw(2);
+  download.AddKept(PieceIndex{0});
+  download.GrantLease({PieceIndex{0}, 2}, now_);
+  const auto asked = Of(Kind::kRequest, download.Take());
+  ASSERT_EQ(asked.size(), 1u);
+  download.AddPresent(PieceIndex{1}, now_);
+  EXPECT_TRUE(download.complete());
+  EXPECT_EQ(download.requests(), 0u);
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 // NewsPace: for how long a node gathers what it will tell its neighbours of a blob.
 //
 // Plain state, one per blob. Each message costs both ends as much as a hundred pieces' entries in
-// it, and each wait costs whoever lacks the piece: about two pieces go together.
+// it, and each wait costs whoever lacks the piece: what comes in the time of about one piece goes
+// together.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +14,7 @@ namespace hearth::p2p {
 
 class NewsPace {
  public:
-  static constexpr std::chrono::milliseconds kLeast{5};
+  static constexpr std::chrono::microseconds kLeast{2'500};
   static constexpr std::chrono::milliseconds kMost{40};
 
   void OnPiece(SteadyTime now) {
@@ -24,7 +25,7 @@ class NewsPace {
     last_ = now;
   }
   std::chrono::nanoseconds Gather() const {
-    return std::clamp<std::chrono::nanoseconds>(2 * mean_gap_, kLeast, kMost);
+    return std::clamp<std::chrono::nanoseconds>(mean_gap_, kLeast, kMost);
   }
 
  private:

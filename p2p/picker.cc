@@ -12,6 +12,7 @@ Picker::Picker(uint32_t pieces, uint64_t seed)
       missing_(pieces),
       unasked_(pieces),
       present_(pieces),
+      kept_(pieces),
       wanted_(pieces),
       leased_(pieces),
       held_(pieces),
@@ -62,7 +63,7 @@ std::optional<uint32_t> Picker::Rarest(SourceId id) {
     for (; left != 0; left &= left - 1) {
       const uint32_t piece =
           static_cast<uint32_t>(word * 64) + static_cast<uint32_t>(std::countr_zero(left));
-      if (!Has(id, piece)) continue;
+      if (!Has(id, piece) || !MayGive(id, piece)) continue;
       const uint32_t holders = HoldersOf(piece);
       if (holders >= least) continue;
       best = piece;
@@ -86,10 +87,22 @@ std::optional<PieceIndex> Picker::RandomMissing() {
 void Picker::SetPresent(PieceIndex index) {
   const uint32_t piece = Number(index);
   CHECK(piece < pieces_);
-  if (present_.Has(piece)) return;
+  missing_ -= present_.Has(piece) ? 0 : 1;
   present_.Set(piece);
-  --missing_;
   SetWanted(piece, false);
+  kept_pieces_ -= kept_.Has(piece) ? 1 : 0;
+  kept_.Clear(piece);
+}
+
+void Picker::SetKept(PieceIndex index) {
+  SetPresent(index);
+  kept_.Set(Number(index));
+  ++kept_pieces_;
+  SetWanted(Number(index), IsLacking(Number(index)));
+}
+
+bool Picker::IsLacking(uint32_t piece) const {
+  return requests_[piece] == 0 && (!present_.Has(piece) || (IsKept(piece) && leased_.Has(piece)));
 }
 
 void Picker::AddSource(SourceId id) {
@@ -124,12 +137,14 @@ bool Picker::Has(SourceId id, PieceIndex piece) const {
 void Picker::SetHas(SourceId id, uint32_t piece, bool has) {
   if (Has(id, piece) == has) return;
   if (id == kOriginSource) {
+    if (!has && IsKept(piece)) SetWanted(piece, false);
     leased_.SetTo(piece, has);
   } else {
     held_by_[piece] ^= BitOf(id);
     held_.SetTo(piece, held_by_[piece] != 0);
   }
-  if (wanted_.Has(piece)) Offer(id, has);
+  if (wanted_.Has(piece) && MayGive(id, piece)) Offer(id, has);
+  if (IsKept(piece)) SetWanted(piece, IsLacking(piece));
 }
 
 void Picker::SetWanted(uint32_t piece, bool wanted) {
@@ -137,6 +152,7 @@ void Picker::SetWanted(uint32_t piece, bool wanted) {
   wanted_.SetTo(piece, wanted);
   unasked_ += wanted ? 1 : -1;
   if (leased_.Has(piece)) Offer(kOriginSource, wanted);
+  if (IsKept(piece)) return;
   for (uint64_t left = held_by_[piece]; left != 0; left &= left - 1) {
     Offer(SourceId{static_cast<uint32_t>(std::countr_zero(left)) + 1}, wanted);
   }
@@ -164,7 +180,8 @@ void Picker::Ended(SourceId id, PieceIndex index) {
   const auto found = std::ranges::find(asked, piece);
   CHECK(found != asked.end());
   asked.erase(found);
-  if (--requests_[piece] == 0 && !present_.Has(piece)) SetWanted(piece, true);
+  --requests_[piece];
+  if (IsLacking(piece)) SetWanted(piece, true);
 }
 
 std::string Picker::Picture() const {

@@ -51,9 +51,14 @@ class Picker {
   // The piece is here and checked.
   void SetPresent(PieceIndex piece);
   bool IsPresent(PieceIndex piece) const { return present_.Has(Number(piece)); }
+  // It is here, and nobody vouches for it: this node cannot tell others of it. The origin is asked
+  // for it again under a lease, nobody else. Until SetPresent().
+  void SetKept(PieceIndex piece);
+  bool IsKept(PieceIndex piece) const { return IsKept(Number(piece)); }
+  uint32_t kept() const { return kept_pieces_; }
   uint32_t pieces() const { return pieces_; }
   uint32_t missing() const { return missing_; }
-  // Missing pieces that nobody was asked for.
+  // Pieces that are missing, or kept and leased, and nobody was asked for.
   uint32_t unasked() const { return unasked_; }
 
   // The origin does not count when the rarest piece is looked for.
@@ -66,6 +71,7 @@ class Picker {
   uint32_t Holders(PieceIndex piece) const { return HoldersOf(Number(piece)); }
   // Neighbours that have a piece which is missing and nobody was asked for: n is bit n - 1.
   uint64_t Offering() const { return offering_; }
+  bool Offers(SourceId peer) const { return (offering_ & BitOf(peer)) != 0; }
 
   // `source` was asked for the piece; that request ended, however it did.
   void Asked(SourceId source, PieceIndex piece);
@@ -107,8 +113,13 @@ class Picker {
     return source == kOriginSource ? leased_.Has(piece) : (held_by_[piece] & BitOf(source)) != 0;
   }
   bool IsFree(SourceId source, uint32_t piece) const {
-    return wanted_.Has(piece) && Has(source, piece);
+    return wanted_.Has(piece) && Has(source, piece) && MayGive(source, piece);
   }
+  bool MayGive(SourceId source, uint32_t piece) const {
+    return source == kOriginSource || !IsKept(piece);
+  }
+  bool IsKept(uint32_t piece) const { return kept_pieces_ > 0 && kept_.Has(piece); }
+  bool IsLacking(uint32_t piece) const;
   void SetWanted(uint32_t piece, bool wanted);
   void SetHas(SourceId source, uint32_t piece, bool has);
   void Offer(SourceId source, bool more);
@@ -118,8 +129,10 @@ class Picker {
   const uint32_t pieces_;
   uint32_t missing_;
   uint32_t unasked_;
+  uint32_t kept_pieces_ = 0;
   PieceWords present_;
-  PieceWords wanted_;              // missing and not asked for
+  PieceWords kept_;                // of them, that nobody vouches for
+  PieceWords wanted_;              // missing, or kept and leased, and not asked for
   PieceWords leased_;              // that the origin has
   PieceWords held_;                // that any neighbour has
   std::vector<uint8_t> requests_;  // per piece

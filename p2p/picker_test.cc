@@ -231,5 +231,36 @@ TEST(Picker, ScansMoreThanOneWord) {
   }
 }
 
+TEST(Picker, KeptPieceIsAskedOfTheOriginUnderALeaseAndOfNobodyElse) {
+  Picker picker = Draw("..", {"11"});
+  picker.AddSource(kOriginSource);
+  picker.SetKept(PieceIndex{0});
+  EXPECT_TRUE(picker.IsPresent(PieceIndex{0}));
+  EXPECT_EQ(picker.missing(), 1U);
+  EXPECT_EQ(picker.unasked(), 1U);
+  EXPECT_EQ(Want(picker, kA), 1);
+  picker.SetPresent(PieceIndex{1});
+  EXPECT_FALSE(picker.Offers(kA));
+  EXPECT_EQ(Want(picker, kOriginSource), -1);
+
+  picker.SourceHas(kOriginSource, PieceIndex{0});
+  EXPECT_EQ(picker.unasked(), 1U);
+  EXPECT_FALSE(picker.Offers(kA));
+  EXPECT_EQ(Want(picker, kA), -1);
+  EXPECT_EQ(Want(picker, kOriginSource), 0);
+  picker.Asked(kOriginSource, PieceIndex{0});
+  EXPECT_EQ(Want(picker, kOriginSource), -1);
+  picker.Ended(kOriginSource, PieceIndex{0});
+  EXPECT_EQ(Want(picker, kOriginSource), 0) << "it did not come";
+  picker.SourceLost(kOriginSource, PieceIndex{0});
+  EXPECT_EQ(picker.unasked(), 0U);
+  picker.SourceHas(kOriginSource, PieceIndex{0});
+  picker.SetPresent(PieceIndex{0});
+  EXPECT_FALSE(picker.IsKept(PieceIndex{0}));
+  EXPECT_EQ(picker.unasked(), 0U);
+  EXPECT_EQ(Want(picker, kOriginSource), -1);
+  EXPECT_EQ(picker.missing(), 0U);
+}
+
 }  // namespace
 }  // namespace hearth::p2p

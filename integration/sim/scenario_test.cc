@@ -34,7 +34,7 @@ std::string Violations(const Options& options, const Report& report, const Scena
     found += "OriginBytes ";
   }
   if (scenario.all_end && report.complete < report.honest) found += "HonestNodeDoesNotEnd ";
-  if (report.most_waiting > 96) found += "Memory ";
+  if (report.most_waiting > 80) found += "Memory ";
   if (report.outstanding > 0) found += "Outstanding ";
   if (report.banned_honest > 0) found += "HonestNodeBanned ";
   if (scenario.all_named && report.unnamed > 0) found += "LiarNotNamed ";
@@ -252,7 +252,7 @@ INSTANTIATE_TEST_SUITE_P(
                                  o.origin_outage = {milliseconds(100), milliseconds(1100)};
                                }},
                     BrokenRule{"Memory", Options::Broken::kQueues,
-                               [](Options& o) { o.nodes = 100, o.slow = 0.1; }},
+                               [](Options& o) { o.nodes = 200, o.slow = 0.1; }},
                     BrokenRule{"Outstanding", Options::Broken::kCancels,
                                [](Options& o) { o.slow = 0.2, o.uplink = 2.5e6; }}),
     [](const auto& test) { return test.param.violation; });

@@ -106,5 +106,18 @@ TEST(SimulationTest, OptionsThatMakeNoSenseAreNamed) {
   EXPECT_FALSE(Simulate(options).ok());
 }
 
+TEST(SimulationTest, NodesThatAllRestartAtOnceNeedNotWaitForWhatNobodyVouchesFor) {
+  Options options = Base();
+  options.churn = 1;
+  options.away = std::chrono::milliseconds(2000);
+  for (options.seed = 1; options.seed <= 3; ++options.seed) {
+    const Report report = MustRun(options);
+    EXPECT_EQ(report.complete, 60U);
+    // Two seconds until what nobody can be asked for is missed.
+    EXPECT_LE(report.seconds, report.restart_bound_seconds + 4) << "seed " << options.seed;
+    EXPECT_LE(report.origin_bytes, options.size_bytes * 26 / 10);
+  }
+}
+
 }  // namespace
 }  // namespace hearth::sim

@@ -62,7 +62,7 @@ void SwarmWorld::Send(uint32_t from) {
   const nanoseconds length =
       Time(static_cast<double>(Bytes(ask.run.begin())) / sender.uplink) + options_.request_cost;
   Note(from, length);
-  Progress(ask, RoundTrip(from, ask.to) / 2, length);
+  if (length > kProgressEvery) Progress(ask, RoundTrip(from, ask.to) / 2, length);
   timeline_.After(length, [this, from, life = sender.life] {
     if (nodes_[from].life == life) Sent(from);
   });
@@ -208,13 +208,18 @@ void SwarmWorld::Store(const Parcel& parcel) {
   }
   Transfer& transfer = At(ask.to, ask.blob);
   const p2p::Picker& picker = transfer.download->picker();
+  const bool kept = parcel.from == origin_ && picker.IsKept(PieceIndex{piece});
+  const bool false_copy = parcel.from == origin_ && Falsify(ask.to) != Content::kRight;
+  if (kept && transfer.sums && !false_copy && transfer.content[piece] != Content::kRight) {
+    return Mismatch(ask.to, ask.blob);
+  }
+  if (kept && false_copy) transfer.content[piece] = Falsify(ask.to);
   const bool had = picker.IsPresent(PieceIndex{piece});
   const bool right = had || IsRight(parcel);
   transfer.download->PieceArrived(ask.request, PieceIndex{piece}, right, timeline_.now());
   if (had || !picker.IsPresent(PieceIndex{piece})) {
     report_.wasted_bytes += Bytes(piece);
   } else {
-    const bool false_copy = parcel.from == origin_ && parcel.content == Content::kRight;
     transfer.content[piece] = false_copy ? Falsify(ask.to) : parcel.content;
     ++kept_;
     const uint32_t number = ask.blob * pieces_ + piece;

@@ -21,8 +21,8 @@ void SwarmWorld::Start(uint32_t number) {
   for (uint32_t blob = 0; blob < options_.blobs; ++blob) StartTransfer(number, blob);
 }
 
-// What the store has of an earlier life is used, but not told: nobody remembers who said what it
-// hashes to. Where it is everything, its digest has judged it.
+// What the store has of an earlier life is used, but told only once somebody says what it hashes
+// to. Where it is everything, its digest has judged it.
 void SwarmWorld::StartTransfer(uint32_t number, uint32_t blob) {
   Transfer& transfer = At(number, blob);
   const auto former = std::move(transfer.download);
@@ -40,9 +40,14 @@ void SwarmWorld::StartTransfer(uint32_t number, uint32_t blob) {
   transfer.content.resize(pieces_);
   for (uint32_t piece = 0; former && piece < pieces_; ++piece) {
     if (!former->picker().IsPresent(PieceIndex{piece})) continue;
-    transfer.download->AddPresent(PieceIndex{piece}, timeline_.now());
-    if (transfer.done) Attest(number, blob, PieceIndex{piece});
+    if (transfer.done) {
+      transfer.download->AddPresent(PieceIndex{piece}, timeline_.now());
+      Attest(number, blob, PieceIndex{piece});
+    } else {
+      transfer.download->AddKept(PieceIndex{piece});
+    }
   }
+  NoteComplete(number, blob);
   transfer.neighbours.assign(p2p::kMaxSources, {});
   transfer.tick = SteadyTime::max();
   if (TrackerAway(timeline_.now())) transfer.download->SetTracker(false, timeline_.now());
@@ -73,7 +78,7 @@ void SwarmWorld::Stop(uint32_t number) {
 void SwarmWorld::StopTransfer(uint32_t number, uint32_t blob) {
   Transfer& transfer = At(number, blob);
   ++transfer.life;
-  transfer.news.clear();
+  transfer.news.Clear();
   for (Neighbour& neighbour : transfer.neighbours) {
     const uint32_t peer = std::exchange(neighbour, {}).node;
     if (peer == kNobody) continue;
@@ -196,54 +201,63 @@ void SwarmWorld::Announce(uint32_t number, uint32_t blob, const p2p::Action& act
 void SwarmWorld::TellNeighbours(uint32_t number, uint32_t blob, PieceIndex piece) {
   Transfer& transfer = At(number, blob);
   transfer.told[uint32_t(piece)] = true;
-  transfer.news.push_back(piece);
-  transfer.news_pace.OnPiece(timeline_.now());
-  if (transfer.news.size() > 1) return;
-  timeline_.After(transfer.news_pace.Gather(), [this, number, blob, life = transfer.life] {
+  transfer.news.Add(piece, timeline_.now());
+  if (!transfer.news.Plan()) return;
+  timeline_.After(transfer.news.Gather(), [this, number, blob, life = transfer.life] {
     if (At(number, blob).life == life) SendNews(number, blob);
   });
 }
 
 void SwarmWorld::SendNews(uint32_t number, uint32_t blob) {
   Transfer& transfer = At(number, blob);
-  if (free_news_.empty()) free_news_.push_back(&news_.emplace_back());
-  News* const news = free_news_.back();
-  free_news_.pop_back();
-  news->from = number;
-  news->blob = blob;
-  news->pieces.clear();
-  for (const PieceIndex piece : std::exchange(transfer.news, {})) {
-    news->pieces.emplace_back(piece, transfer.content[uint32_t(piece)]);
+  if (!transfer.news.Begin()) return;
+  const p2p::Picker& picker = transfer.download->picker();
+  const p2p::NewsLog::Place end = transfer.news.end();
+  p2p::NewsLog::Place first = end;
+  to_tell_.clear();
+  for (uint32_t source = 0; source < transfer.neighbours.size(); ++source) {
+    const Neighbour& neighbour = transfer.neighbours[source];
+    if (neighbour.node == kNobody || complete_[size_t{neighbour.node} * options_.blobs + blob])
+      continue;
+    const bool due = transfer.news.IsDue(
+        neighbour.told, [&](PieceIndex piece) { return picker.Has(p2p::SourceId{source}, piece); });
+    if (!due) continue;
+    first = std::min(first, neighbour.told);
+    to_tell_.push_back(source);
   }
-  for (Neighbour& neighbour : transfer.neighbours) {
-    const uint32_t peer = neighbour.node;
-    if (peer == kNobody || At(peer, blob).download->complete()) continue;  // it said so
+  if (to_tell_.empty()) return;
+  Mail::News& news = mail_.Write(number, blob);
+  for (const PieceIndex piece : transfer.news.Since(first)) {
+    news.pieces.emplace_back(piece, transfer.content[uint32_t(piece)]);
+  }
+  for (const uint32_t source : to_tell_) {
+    Neighbour& neighbour = transfer.neighbours[source];
     ++report_.control_messages;
     TellHeard(number, blob, neighbour);
-    const SteadyTime time = timeline_.now() + RoundTrip(number, peer) / 2;
-    news->hearers.push_back({time, timeline_.Reserve(), peer, neighbour.ours});
+    SteadyTime read;
+    const bool alone = mail_.Post({&news, neighbour.node, neighbour.ours, neighbour.told - first},
+                                  timeline_.now() + neighbour.away, read);
+    if (alone) timeline_.At(read, [this] { ReadMail(); });
+    neighbour.told = end;
   }
-  std::ranges::sort(news->hearers, [](const Hearer& a, const Hearer& b) {
-    return std::pair(a.time, a.place) > std::pair(b.time, b.place);
-  });
-  PassOn(news);
 }
 
-// Only the next hearer's turn is on the timeline: a swarm has millions on their way.
-void SwarmWorld::PassOn(News* news) {
-  if (news->hearers.empty()) return free_news_.push_back(news);
-  const Hearer& next = news->hearers.back();
-  timeline_.At(next.time, next.place, [this, news] {
-    const Hearer hearer = news->hearers.back();
-    news->hearers.pop_back();
-    if (IsNeighbour(hearer.node, news->blob, hearer.source, news->from)) {
-      HearHave(hearer.node, news->blob, hearer.source, news->pieces);
+void SwarmWorld::ReadMail() {
+  for (const Mail::Letter& letter : mail_.Deliver(timeline_.now())) {
+    Mail::News& news = *letter.news;
+    if (IsNeighbour(letter.to, news.blob, letter.source, news.from)) {
+      HearHave(letter.to, news.blob, letter.source, std::span(news.pieces).subspan(letter.first));
     }
-    PassOn(news);
-  });
+    mail_.Read(news);
+  }
+}
+
+void SwarmWorld::NoteComplete(uint32_t number, uint32_t blob) {
+  complete_[size_t{number} * options_.blobs + blob] = At(number, blob).download->complete();
 }
 
 void SwarmWorld::Complete(uint32_t number, uint32_t blob) {
+  NoteComplete(number, blob);
   Node& node = nodes_[number];
   Transfer& transfer = node.transfers[blob];
   const bool wrong = std::ranges::any_of(
@@ -253,6 +267,7 @@ void SwarmWorld::Complete(uint32_t number, uint32_t blob) {
   if (wrong && judges && !transfer.done) return Mismatch(number, blob);
   const bool again = std::exchange(transfer.done, true);
   if (!again && judges) BlameLiars(number, blob);
+  TellRest(number, blob);
   Tell([this, number, blob, life = transfer.life] {
     const manager::NodeId id{number};
     if (nodes_[number].banned || At(number, blob).life != life) return;
@@ -265,6 +280,15 @@ void SwarmWorld::Complete(uint32_t number, uint32_t blob) {
   ++report_.complete;
   for (const Transfer& each : node.transfers) {
     report_.wrong += std::ranges::count(each.content, Content::kRight) < pieces_ ? 1 : 0;
+  }
+}
+
+// What an earlier life left and nobody has vouched for: now the digest has.
+void SwarmWorld::TellRest(uint32_t number, uint32_t blob) {
+  for (uint32_t piece = 0; piece < pieces_; ++piece) {
+    if (At(number, blob).told[piece]) continue;
+    if (options_.judged) Attest(number, blob, PieceIndex{piece});
+    TellNeighbours(number, blob, PieceIndex{piece});
   }
 }
 
@@ -294,8 +318,8 @@ void SwarmWorld::Connect(uint32_t a, uint32_t b, uint32_t blob) {
     if (!of_a) return;
     const auto of_b = At(b, blob).download->AddPeer(RoundTrip(a, b), timeline_.now());
     if (!of_b) return At(a, blob).download->RemovePeer(*of_a, timeline_.now());
-    At(a, blob).neighbours[uint32_t(*of_a)] = {b, *of_b, 0};
-    At(b, blob).neighbours[uint32_t(*of_b)] = {a, *of_a, 0};
+    At(a, blob).neighbours[uint32_t(*of_a)] = {b, *of_b, 0, RoundTrip(a, b) / 2, 0};
+    At(b, blob).neighbours[uint32_t(*of_b)] = {a, *of_a, 0, RoundTrip(a, b) / 2, 0};
     Meet(a, blob, *of_a);
     Meet(b, blob, *of_b);
   });
@@ -315,6 +339,7 @@ void SwarmWorld::Meet(uint32_t number, uint32_t blob, p2p::SourceId source) {
   Neighbour& us = theirs.neighbours[uint32_t(At(number, blob).neighbours[uint32_t(source)].ours)];
   Hear(number, blob, theirs.heard);
   us.heard_told = theirs.heard.size();
+  us.told = theirs.news.end();
   HearHave(number, blob, source, has);
   if (nodes_[number].lies()) Slander(number, peer, blob);
 }

@@ -26,13 +26,13 @@ void SwarmWorld::Tell(std::function<void()> event) {
 
 // A node with the whole blob enters no swarm: it says that it holds it.
 void SwarmWorld::Enter(uint32_t number, uint32_t blob) {
-  PieceBitmap present(pieces_);
+  PieceBitmap present(pieces_), kept(pieces_);
+  const p2p::Picker& picker = At(number, blob).download->picker();
   for (uint32_t piece = 0; piece < pieces_; ++piece) {
-    if (At(number, blob).download->picker().IsPresent(PieceIndex{piece})) {
-      present.Set(PieceIndex{piece});
-    }
+    if (picker.IsPresent(PieceIndex{piece})) present.Set(PieceIndex{piece});
+    if (picker.IsKept(PieceIndex{piece})) kept.Set(PieceIndex{piece});
   }
-  Tell([this, number, blob, life = At(number, blob).life, present] {
+  Tell([this, number, blob, life = At(number, blob).life, present, kept] {
     const Node& joiner = nodes_[number];
     if (At(number, blob).life != life || joiner.banned || !joiner.up) return;
     const manager::NodeId node{number};
@@ -47,7 +47,8 @@ void SwarmWorld::Enter(uint32_t number, uint32_t blob) {
                         .size_bytes = options_.size_bytes,
                         .present = present,
                         .origin_accepts = true,
-                        .judged = options_.judged && options_.broken != Options::Broken::kLeases},
+                        .judged = options_.judged && options_.broken != Options::Broken::kLeases,
+                        .kept = kept},
                        timeline_.now());
     CHECK(entered.ok() || entered.code() == StatusCode::kPermissionDenied);  // banned
     if (!options_.ranges) tracker_.OriginWithoutRanges(blobs_[blob], timeline_.now());

@@ -81,7 +81,7 @@ void SwarmWorld::Agree(uint32_t number, uint32_t blob, const PieceSum& sum) {
   }
   if (changed) transfer.download->PeersHaveNot(sum.piece, timeline_.now());
   Believe(number, blob, sum.piece);
-  if (!present) Restore(number, blob, sum.piece);
+  present ? Vouch(number, blob, sum.piece) : Restore(number, blob, sum.piece);
 }
 
 // What the try before had is right where it is what has been settled since.
@@ -95,13 +95,26 @@ void SwarmWorld::Restore(uint32_t number, uint32_t blob, PieceIndex piece) {
   TellNeighbours(number, blob, piece);
 }
 
+// Somebody said what a piece hashes to that an earlier life left.
+void SwarmWorld::Vouch(uint32_t number, uint32_t blob, PieceIndex piece) {
+  Transfer& transfer = At(number, blob);
+  if (!transfer.download->picker().IsKept(piece)) return;
+  const Digest sum = SumOf(uint32_t(piece), transfer.content[uint32_t(piece)]);
+  if (transfer.sums && transfer.sums->Expected(piece) != sum) return;
+  transfer.download->AddPresent(piece, timeline_.now());
+  Tell([this, number, blob, piece] {
+    tracker_.PieceFetched(manager::NodeId{number}, blobs_[blob], piece, timeline_.now());
+  });
+  TellNeighbours(number, blob, piece);
+}
+
 // Attestations go ahead of the HAVEs that need them, once to each neighbour.
 void SwarmWorld::TellHeard(uint32_t number, uint32_t blob, Neighbour& neighbour) {
   const Transfer& transfer = At(number, blob);
+  if (neighbour.heard_told == transfer.heard.size()) return;
   const auto first = transfer.heard.begin() + static_cast<std::ptrdiff_t>(neighbour.heard_told);
   std::vector<Told> told(first, transfer.heard.end());
   neighbour.heard_told = transfer.heard.size();
-  if (told.empty()) return;
   timeline_.After(
       RoundTrip(number, neighbour.node) / 2,
       [this, number, peer = neighbour.node, blob, source = neighbour.ours, told = std::move(told)] {
@@ -118,6 +131,7 @@ void SwarmWorld::Hear(uint32_t number, uint32_t blob, const std::vector<Told>& t
     transfer.heard.push_back(each);
     (void)transfer.sums->Add(p2p::AttesterId{each.attester},
                              {each.piece, SumOf(uint32_t(each.piece), each.content)});
+    Vouch(number, blob, each.piece);
     if (transfer.from_origin) continue;
     for (const p2p::SourceId source : transfer.sums->Promisers(each.piece)) {
       transfer.download->PeerHas(source, {each.piece}, timeline_.now());
@@ -127,7 +141,7 @@ void SwarmWorld::Hear(uint32_t number, uint32_t blob, const std::vector<Told>& t
 }
 
 void SwarmWorld::HearHave(uint32_t number, uint32_t blob, p2p::SourceId from,
-                          const Pieces& pieces) {
+                          std::span<const std::pair<PieceIndex, Content>> pieces) {
   Transfer& transfer = At(number, blob);
   if (transfer.from_origin) return;
   to_ask_.clear();
@@ -136,6 +150,7 @@ void SwarmWorld::HearHave(uint32_t number, uint32_t blob, p2p::SourceId from,
       continue;
     }
     to_ask_.push_back(piece);
+    if (transfer.download->picker().kept() > 0) Vouch(number, blob, piece);
   }
   transfer.download->PeerHas(from, to_ask_, timeline_.now());
   Act(number, blob);
@@ -173,6 +188,7 @@ void SwarmWorld::Mismatch(uint32_t number, uint32_t blob) {
   *transfer.sums = transfer.sums->ForNextTry();
   transfer.download = std::make_unique<p2p::Download>(
       p2p::Download::Options{options_.size_bytes, piece_size_bytes_, Random()}, timeline_.now());
+  NoteComplete(number, blob);
   transfer.told.assign(pieces_, false);
   transfer.content.assign(pieces_, Content::kRight);
   transfer.tick = SteadyTime::max();

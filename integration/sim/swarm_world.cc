@@ -36,6 +36,8 @@ SwarmWorld::SwarmWorld(const Options& options)
       origin_(options.nodes),
       tracker_(options.seed),
       nodes_(options.nodes + 1),
+      mail_(options.nodes, options.max_round_trip / 2),
+      complete_(size_t{options.nodes} * options.blobs),
       left_origin_(pieces_ * options.blobs),
       at_origin_(pieces_ * options.blobs),
       random_(Mix(options.seed)) {

@@ -7,14 +7,16 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <vector>
 
 #include "base/piece_sum.h"
 #include "manager/tracker.h"
 #include "p2p/attestations.h"
 #include "p2p/download.h"
-#include "p2p/news_pace.h"
+#include "p2p/news_log.h"
 #include "p2p/upload_queue.h"
+#include "sim/mail.h"
 #include "sim/parcel.h"
 #include "sim/simulation.h"
 #include "sim/timeline.h"
@@ -32,21 +34,9 @@ class SwarmWorld {
   struct Neighbour {
     uint32_t node = kNobody;
     p2p::SourceId ours{};  // what this node is at that one
+    p2p::NewsLog::Place told = 0;
+    std::chrono::nanoseconds away{};  // half a round trip
     size_t heard_told = 0;
-  };
-  using Pieces = std::vector<std::pair<PieceIndex, Content>>;
-  // What a node tells its neighbours at once, one event after the other.
-  struct Hearer {
-    SteadyTime time;
-    uint64_t place = 0;  // in the timeline
-    uint32_t node = kNobody;
-    p2p::SourceId source{};  // what the teller is there
-  };
-  struct News {
-    uint32_t from = kNobody;
-    uint32_t blob = 0;
-    Pieces pieces;
-    std::vector<Hearer> hearers;  // to come, the next one last
   };
   // One blob at one node.
   struct Transfer {
@@ -57,8 +47,7 @@ class SwarmWorld {
     std::vector<Neighbour> neighbours;                // by SourceId
     std::vector<Content> content;                     // of stored pieces
     std::vector<bool> told;  // may be told to neighbours: not what an earlier life left
-    std::vector<PieceIndex> news;
-    p2p::NewsPace news_pace;
+    p2p::NewsLog news;
     SteadyTime tick = SteadyTime::max();
     uint32_t life = 0;                           // what is under way for a former one is lost
     uint32_t wrong = 0;                          // tries whose digest disagreed
@@ -127,8 +116,10 @@ class SwarmWorld {
   void Announce(uint32_t node, uint32_t blob, const p2p::Action& action);
   void TellNeighbours(uint32_t node, uint32_t blob, PieceIndex piece);
   void SendNews(uint32_t node, uint32_t blob);
-  void PassOn(News* news);
+  void ReadMail();
+  void NoteComplete(uint32_t node, uint32_t blob);
   void Complete(uint32_t node, uint32_t blob);
+  void TellRest(uint32_t node, uint32_t blob);
   bool IsNeighbour(uint32_t node, uint32_t blob, p2p::SourceId source, uint32_t peer);
   bool HasRoom(uint32_t node, uint32_t peer) const;
   void Connect(uint32_t a, uint32_t b, uint32_t blob);
@@ -144,10 +135,12 @@ class SwarmWorld {
   void Settle(uint32_t node, uint32_t blob, const PieceSum& sum);
   void Agree(uint32_t node, uint32_t blob, const PieceSum& sum);
   void Restore(uint32_t node, uint32_t blob, PieceIndex piece);
+  void Vouch(uint32_t node, uint32_t blob, PieceIndex piece);
   void Believe(uint32_t node, uint32_t blob, PieceIndex piece);
   void BlameLiars(uint32_t node, uint32_t blob);
   void Hear(uint32_t node, uint32_t blob, const std::vector<Told>& told);
-  void HearHave(uint32_t node, uint32_t blob, p2p::SourceId from, const Pieces& pieces);
+  void HearHave(uint32_t node, uint32_t blob, p2p::SourceId from,
+                std::span<const std::pair<PieceIndex, Content>> pieces);
   void TellHeard(uint32_t node, uint32_t blob, Neighbour& neighbour);
   void Slander(uint32_t liar, uint32_t node, uint32_t blob);
   void Blame(uint32_t node, uint32_t liar, uint32_t blob);
@@ -183,8 +176,9 @@ class SwarmWorld {
   Timeline timeline_;
   manager::Tracker tracker_;
   std::vector<Node> nodes_;
-  std::deque<News> news_;
-  std::vector<News*> free_news_;
+  Mail mail_;
+  std::vector<uint32_t> to_tell_;                  // of SendNews()
+  std::vector<bool> complete_;                     // by node, then blob; as it tells its neighbours
   std::vector<PieceIndex> to_ask_;                 // of HearHave()
   std::array<std::vector<SharedLink>, 4> shared_;  // rack up, zone up, zone down, rack down
   std::vector<bool> left_origin_;                  // pieces of all blobs
