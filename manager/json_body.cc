@@ -39,8 +39,7 @@ std::string CamelCase(std::string_view name) {
   return camel;
 }
 
-// Follows a parser through a body: which field it is in, and what is wrong that is JSON all the
-// same.
+// Follows a parser through a body: the field that it is in, and what is wrong though it is JSON.
 class Reading {
  public:
   // json::parse's callback; false from the first wrong thing on, so that nothing more is kept.
