@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help deps configure build package demo demo-swarm test unit asan conformance e2e nightly fuzz bench bench-swarm bench-fleet bench-job bench-mirror format tidy clean
+.PHONY: help deps configure build package demo demo-swarm test unit asan conformance e2e nightly fuzz bench bench-swarm bench-fleet bench-job bench-mirror bench-scale format tidy clean
 
 JOBS ?= $(shell nproc)
 PYTHON ?= /usr/bin/python3
@@ -27,6 +27,7 @@ help:
 	@echo "make bench-swarm  nodes that feed each other, against the goals; results in docs/benchmarks"
 	@echo "make bench-fleet  a manager with a thousand simulated nodes, against the goals; results in docs/benchmarks"
 	@echo "make bench-mirror  a complete blob served by the mirror and by nginx; results in docs/benchmarks"
+	@echo "make bench-scale  a node with 200,000 blobs and 20,000 layers; results in docs/benchmarks"
 	@echo "make bench-job  a manager's preheat job on three real nodes, against the goals; results in docs/benchmarks"
 	@echo "make format   clang-format on all sources          make tidy   what scripts and clang-tidy can check (ALL=1: all)"
 
@@ -104,6 +105,9 @@ bench-fleet: deps build
 
 bench-mirror: deps build
 	@$(AS_ROOT) $(PYTHON) -m integration.bench.mirror
+
+bench-scale: deps build
+	@$(AS_ROOT) $(PYTHON) -m integration.bench.scale
 
 bench-job: deps build
 	@$(AS_ROOT) $(PYTHON) -m integration.bench.job

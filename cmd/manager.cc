@@ -33,7 +33,7 @@ constexpr uint64_t kMaxApiBodyBytes = 1 << 20;
 constexpr uint64_t kGrpcMemoryBytes = 256ull << 20;
 constexpr milliseconds kTick{500};
 constexpr std::chrono::minutes kRenewalStep{5};
-constexpr std::chrono::seconds kTrimStep{10};
+constexpr std::chrono::seconds kTrimStep{2};
 
 // What the API shows: the operator's own certificate where there is one, else the cluster's.
 class ApiIdentity {

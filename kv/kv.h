@@ -61,12 +61,15 @@ class Kv {
   // kNotFound when there is no such key.
   virtual Result<std::string> Get(Family family, std::string_view key) const = 0;
   virtual Status Write(const Batch& batch, Sync sync) = 0;
-  // Calls `visit` for each key that begins with `prefix`, in order, until it returns false. A
-  // consistent view of the moment of the call; `visit` may write.
-  virtual Status Scan(
-      Family family, std::string_view prefix,
-      const std::function<bool(std::string_view key, std::string_view value)>& visit) const = 0;
+  using Visit = std::function<bool(std::string_view key, std::string_view value)>;
+  // Calls `visit` for each key that begins with `prefix` and is greater than `after`, in order,
+  // until it returns false. A consistent view of the moment of the call; `visit` may write.
+  virtual Status ScanAfter(Family family, std::string_view prefix, std::string_view after,
+                           const Visit& visit) const = 0;
 
+  Status Scan(Family family, std::string_view prefix, const Visit& visit) const {
+    return ScanAfter(family, prefix, "", visit);
+  }
   Status Put(Family family, std::string key, std::string value, Sync sync);
   Status Delete(Family family, std::string key, Sync sync);
 };

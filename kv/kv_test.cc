@@ -94,6 +94,27 @@ TEST_P(KvTest, ScanIsBytewiseAndBoundedByItsPrefix) {
   EXPECT_EQ(Keys(Family::kTasks, "zz").size(), 0u);
 }
 
+TEST_P(KvTest, ScanAfterGoesOnBehindAKeyThatMayBeGone) {
+  for (const std::string key : {"a", "ab", "ad", "b"}) {
+    ASSERT_TRUE(kv_->Put(Family::kTasks, key, key, Sync::kNo).ok());
+  }
+  const auto after = [&](std::string_view prefix, std::string_view key) {
+    std::vector<std::string> found;
+    EXPECT_TRUE(kv_->ScanAfter(Family::kTasks, prefix, key,
+                               [&](auto seen, auto) {
+                                 found.emplace_back(seen);
+                                 return true;
+                               })
+                    .ok());
+    return found;
+  };
+  EXPECT_EQ(after("a", "ab"), (std::vector<std::string>{"ad"}));
+  EXPECT_EQ(after("a", "ac"), (std::vector<std::string>{"ad"}));
+  EXPECT_EQ(after("", "ad"), (std::vector<std::string>{"b"}));
+  EXPECT_EQ(after("b", "a"), (std::vector<std::string>{"b"}));
+  EXPECT_EQ(after("a", "ad"), (std::vector<std::string>{}));
+}
+
 TEST_P(KvTest, ScanSeesTheMomentOfTheCallWhileVisitWrites) {
   for (const std::string key : {"1", "2", "3"}) {
     ASSERT_TRUE(kv_->Put(Family::kTasks, key, "old", Sync::kNo).ok());

@@ -34,21 +34,22 @@ class MemoryKv final : public Kv {
     return OkStatus();
   }
 
-  Status Scan(Family family, std::string_view prefix,
-              const std::function<bool(std::string_view, std::string_view)>& visit) const override {
-    for (const auto& [key, value] : Copy(family, prefix)) {
+  Status ScanAfter(Family family, std::string_view prefix, std::string_view after,
+                   const Visit& visit) const override {
+    for (const auto& [key, value] : Copy(family, prefix, after)) {
       if (!visit(key, value)) break;
     }
     return OkStatus();
   }
 
  private:
-  std::vector<std::pair<std::string, std::string>> Copy(Family family,
-                                                        std::string_view prefix) const {
+  std::vector<std::pair<std::string, std::string>> Copy(Family family, std::string_view prefix,
+                                                        std::string_view after) const {
     MutexLock lock(mutex_);
     const Table& table = tables_[static_cast<size_t>(family)];
     std::vector<std::pair<std::string, std::string>> found;
-    for (auto it = table.lower_bound(prefix); it != table.end(); ++it) {
+    auto it = after < prefix ? table.lower_bound(prefix) : table.upper_bound(after);
+    for (; it != table.end(); ++it) {
       if (!it->first.starts_with(prefix)) break;
       found.emplace_back(*it);
     }

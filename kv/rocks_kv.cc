@@ -7,6 +7,7 @@
 #include <rocksdb/write_batch.h>
 #include <rocksdb/write_buffer_manager.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -135,14 +136,15 @@ class RocksKv final : public Kv {
     return ToStatus(written, "write the index");
   }
 
-  Status Scan(Family family, std::string_view prefix,
-              const std::function<bool(std::string_view, std::string_view)>& visit) const override {
+  Status ScanAfter(Family family, std::string_view prefix, std::string_view after,
+                   const Visit& visit) const override {
     rocksdb::ReadOptions options;
     const std::string end = PrefixEnd(prefix);
     const rocksdb::Slice end_slice(end);
     if (!end.empty()) options.iterate_upper_bound = &end_slice;
     const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options, Handle(family)));
-    for (it->Seek(Slice(prefix)); it->Valid(); it->Next()) {
+    for (it->Seek(Slice(std::max(prefix, after))); it->Valid(); it->Next()) {
+      if (!after.empty() && it->key().ToStringView() == after) continue;
       if (!visit(it->key().ToStringView(), it->value().ToStringView())) break;
     }
     return ToStatus(it->status(), "scan the index");

@@ -47,9 +47,9 @@ class FullKv final : public kv::Kv {
   Status Write(const kv::Batch& batch, kv::Sync sync) override {
     return full ? ResourceExhausted("no space left") : kv_.Write(batch, sync);
   }
-  Status Scan(kv::Family family, std::string_view prefix,
-              const std::function<bool(std::string_view, std::string_view)>& visit) const override {
-    return kv_.Scan(family, prefix, visit);
+  Status ScanAfter(kv::Family family, std::string_view prefix, std::string_view after,
+                   const Visit& visit) const override {
+    return kv_.ScanAfter(family, prefix, after, visit);
   }
   bool full = false;
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 
 #include "containerd/services/content/v1/content.grpc.pb.h"
@@ -42,23 +44,33 @@ void ToIngestStatus(const store::IngestInfo& ingest, v1::Status* out) {
   out->set_expected(ingest.expected);
 }
 
-Status ListBlobs(const store::BlobStore& blobs, const std::vector<std::string>& expressions,
-                 std::vector<v1::ListContentResponse>& messages) {
-  const Filter filter = TRY(Filter::Parse(expressions));
-  return blobs.List([&](const store::BlobInfo& blob) {
-    auto fields = [&blob](const FieldPath& path) -> std::optional<std::string> {
-      if (path[0] == "digest") return blob.digest.ToString();
-      if (path[0] == "labels") return LabelField(path, blob.labels);
-      return std::nullopt;
+// Blobs that containerd has, a message full at a time.
+class BlobList {
+ public:
+  BlobList(const store::BlobStore& blobs, std::vector<std::string> expressions)
+      : blobs_(blobs), expressions_(std::move(expressions)) {}
+
+  Status Fill(v1::ListContentResponse& message) {
+    if (!filter_) filter_ = TRY(Filter::Parse(expressions_));
+    const auto visit = [&](const store::BlobInfo& blob) {
+      last_ = blob.digest;
+      const auto fields = [&blob](const FieldPath& path) -> std::optional<std::string> {
+        if (path[0] == "digest") return blob.digest.ToString();
+        if (path[0] == "labels") return LabelField(path, blob.labels);
+        return std::nullopt;
+      };
+      if (blob.claimed && filter_->Matches(fields)) ToInfo(blob, message.add_info());
+      return message.info_size() < kInfosPerMessage;
     };
-    if (!blob.claimed || !filter.Matches(fields)) return true;
-    if (messages.empty() || messages.back().info_size() == kInfosPerMessage) {
-      messages.emplace_back();
-    }
-    ToInfo(blob, messages.back().add_info());
-    return true;
-  });
-}
+    return last_ ? blobs_.ListAfter(*last_, visit) : blobs_.List(visit);
+  }
+
+ private:
+  const store::BlobStore& blobs_;
+  const std::vector<std::string> expressions_;
+  std::optional<Filter> filter_;
+  std::optional<Digest> last_;  // visited
+};
 
 Status ListIngests(const store::IngestStore& ingests, const std::vector<std::string>& expressions,
                    v1::ListStatusesResponse* response) {
@@ -118,10 +130,10 @@ class Service final : public Base {
 
   grpc::ServerWriteReactor<v1::ListContentResponse>* List(
       Context*, const v1::ListContentRequest* request) override {
+    auto list = std::make_shared<BlobList>(blobs_, ToVector(request->filters()));
     return new ListReactor<v1::ListContentResponse>(
-        "Content.List", quick_, [this, request](std::vector<v1::ListContentResponse>& messages) {
-          return ListBlobs(blobs_, ToVector(request->filters()), messages);
-        });
+        "Content.List", quick_,
+        [list](v1::ListContentResponse& message) { return list->Fill(message); });
   }
 
   Unary* Delete(Context* context, const v1::DeleteContentRequest* request, Empty*) override {

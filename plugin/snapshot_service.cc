@@ -1,5 +1,7 @@
 #include "plugin/snapshot_service.h"
 
+#include <deque>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -70,20 +72,36 @@ std::optional<std::string> FieldOf(const store::SnapshotInfo& snapshot, const Fi
   return std::nullopt;
 }
 
-Status ListSnapshots(Snapshotter& snapshotter, const std::vector<std::string>& expressions,
-                     std::vector<v1::ListSnapshotsResponse>& messages) {
-  const Filter filter = TRY(Filter::Parse(expressions));
-  return snapshotter.List([&](const store::SnapshotInfo& snapshot) {
-    if (!filter.Matches([&](const FieldPath& path) { return FieldOf(snapshot, path); })) {
+// Snapshots of one moment, a message full at a time.
+class SnapshotList {
+ public:
+  SnapshotList(Snapshotter& snapshotter, std::vector<std::string> expressions)
+      : snapshotter_(snapshotter), expressions_(std::move(expressions)) {}
+
+  Status Fill(v1::ListSnapshotsResponse& message) {
+    if (!std::exchange(listed_, true)) TRY_STATUS(List());
+    while (!infos_.empty() && message.info_size() < kInfosPerMessage) {
+      ToInfo(infos_.front(), message.add_info());
+      infos_.pop_front();
+    }
+    return OkStatus();
+  }
+
+ private:
+  Status List() {
+    const Filter filter = TRY(Filter::Parse(expressions_));
+    return snapshotter_.List([&](const store::SnapshotInfo& snapshot) {
+      const auto fields = [&](const FieldPath& path) { return FieldOf(snapshot, path); };
+      if (filter.Matches(fields)) infos_.push_back(snapshot);
       return true;
-    }
-    if (messages.empty() || messages.back().info_size() == kInfosPerMessage) {
-      messages.emplace_back();
-    }
-    ToInfo(snapshot, messages.back().add_info());
-    return true;
-  });
-}
+    });
+  }
+
+  Snapshotter& snapshotter_;
+  const std::vector<std::string> expressions_;
+  bool listed_ = false;
+  std::deque<store::SnapshotInfo> infos_;  // still to be told
+};
 
 // Of a call whose answer is mounts.
 template <typename Response>
@@ -167,11 +185,10 @@ class Service final : public v1::Snapshots::CallbackService {
 
   grpc::ServerWriteReactor<v1::ListSnapshotsResponse>* List(
       Context*, const v1::ListSnapshotsRequest* request) override {
+    auto list = std::make_shared<SnapshotList>(snapshotter_, ToVector(request->filters()));
     return new ListReactor<v1::ListSnapshotsResponse>(
         "Snapshots.List", quick_,
-        [this, request](std::vector<v1::ListSnapshotsResponse>& messages) {
-          return ListSnapshots(snapshotter_, ToVector(request->filters()), messages);
-        });
+        [list](v1::ListSnapshotsResponse& message) { return list->Fill(message); });
   }
 
   Unary* Usage(Context* context, const v1::UsageRequest* request,

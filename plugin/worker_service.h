@@ -76,18 +76,16 @@ class WaitingReactor final : public grpc::ServerUnaryReactor {
   std::stop_source stop_;
 };
 
-// A server stream of a few messages that are made at once: no lock is held while they go out.
+// A server stream whose messages are made one at a time, each when the one before is on its way:
+// however long the list and slow the client, one message is in memory and no lock is held.
 template <typename Message>
 class ListReactor final : public grpc::ServerWriteReactor<Message> {
  public:
-  ListReactor(std::string_view call, ThreadPool& workers,
-              std::function<Status(std::vector<Message>&)> list)
-      : call_(call) {
-    Status queued = workers.Submit([this, list = std::move(list)] {
-      Status status = list(messages_);
-      status.ok() ? Next() : this->Finish(Answer(call_, status));
-    });
-    if (!queued.ok()) this->Finish(Answer(call_, queued));
+  // Fills an empty message; an empty one is the end.
+  using Fill = std::function<Status(Message&)>;
+  ListReactor(std::string_view call, ThreadPool& workers, Fill fill)
+      : call_(call), workers_(workers), fill_(std::move(fill)) {
+    Next();
   }
   void OnWriteDone(bool ok) override {
     ok ? Next() : this->Finish(Answer(call_, Cancelled("the client went away")));
@@ -96,13 +94,21 @@ class ListReactor final : public grpc::ServerWriteReactor<Message> {
 
  private:
   void Next() {
-    if (next_ == messages_.size()) return this->Finish(grpc::Status::OK);
-    this->StartWrite(&messages_[next_++]);
+    const Status queued = workers_.Submit([this] {
+      message_.Clear();
+      if (const Status status = fill_(message_); !status.ok()) {
+        return this->Finish(Answer(call_, status));
+      }
+      if (message_.info_size() == 0) return this->Finish(grpc::Status::OK);
+      this->StartWrite(&message_);
+    });
+    if (!queued.ok()) this->Finish(Answer(call_, queued));
   }
 
   const std::string_view call_;
-  std::vector<Message> messages_;
-  size_t next_ = 0;
+  ThreadPool& workers_;
+  const Fill fill_;
+  Message message_;
 };
 
 inline void ToTimestamp(WallTime time, google::protobuf::Timestamp* out) {

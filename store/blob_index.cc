@@ -83,13 +83,13 @@ Status BlobIndex::PutComplete(const BlobInfo& info) {
   return kv_.Write(batch, Sync::kYes);
 }
 
-Status BlobIndex::Scan(
-    const std::function<bool(const std::string&, const Result<BlobInfo>&)>& visit) const {
-  return kv_.Scan(Family::kBlobs, "", [&](std::string_view key_view, std::string_view value) {
+Status BlobIndex::ScanAfter(const std::string& after, const Visit& visit) const {
+  const auto decode = [&](std::string_view key_view, std::string_view value) {
     const std::string key(key_view);
     const auto digest = Digest::Parse(key);
     return visit(key, digest.ok() ? Decode(*digest, value) : Result<BlobInfo>(digest.status()));
-  });
+  };
+  return kv_.ScanAfter(Family::kBlobs, "", after, decode);
 }
 
 Result<PiecesRecord> BlobIndex::FindPieces(const Digest& digest) const {

@@ -30,9 +30,10 @@ class BlobIndex {
   Status Put(const BlobInfo& info);
   // The blob is complete: its record appears, that of its pieces goes. On disk when it returns.
   Status PutComplete(const BlobInfo& info);
+  using Visit = std::function<bool(const std::string& key, const Result<BlobInfo>& info)>;
   // Complete blobs in digest order, those that cannot be read too (`info` has the error then).
-  Status Scan(
-      const std::function<bool(const std::string& key, const Result<BlobInfo>& info)>& visit) const;
+  Status Scan(const Visit& visit) const { return ScanAfter("", visit); }
+  Status ScanAfter(const std::string& key, const Visit& visit) const;
 
   // kNotFound.
   Result<PiecesRecord> FindPieces(const Digest& digest) const;

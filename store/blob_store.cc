@@ -132,6 +132,14 @@ Status DiskBlobStore::List(const std::function<bool(const BlobInfo&)>& visit) co
   });
 }
 
+Status DiskBlobStore::ListAfter(const Digest& after,
+                                const std::function<bool(const BlobInfo&)>& visit) const {
+  const std::string key = after.ToString();
+  return index_.ScanAfter(key, [&](const std::string& /*key*/, const Result<BlobInfo>& info) {
+    return info.ok() ? visit(*info) : true;
+  });
+}
+
 Status DiskBlobStore::ListPartial(const std::function<bool(const PartialInfo&)>& visit) const {
   return index_.ScanPieces([&](const std::string& key, const Result<PiecesRecord>& pieces) {
     const auto digest = Digest::Parse(key);

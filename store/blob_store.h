@@ -98,8 +98,12 @@ class BlobStore {
   virtual Result<BlobInfo> UpdateLabels(const Digest& digest,
                                         const std::map<std::string, std::string>& labels,
                                         bool replace) = 0;
-  // Complete blobs in digest order; a snapshot of the moment, no lock is held while `visit` runs.
+  // Complete blobs in digest order until `visit` returns false; a snapshot of the moment, no lock
+  // is held while `visit` runs.
   virtual Status List(const std::function<bool(const BlobInfo&)>& visit) const = 0;
+  // Those behind `after`.
+  virtual Status ListAfter(const Digest& after,
+                           const std::function<bool(const BlobInfo&)>& visit) const = 0;
   virtual Status ListPartial(const std::function<bool(const PartialInfo&)>& visit) const = 0;
 
   // Bytes of it that are here, complete or not; 0 when none are.

@@ -41,6 +41,8 @@ class DiskBlobStore final : public BlobStore, private GrowingBlobOwner {
                                 const std::map<std::string, std::string>& labels,
                                 bool replace) override;
   Status List(const std::function<bool(const BlobInfo&)>& visit) const override;
+  Status ListAfter(const Digest& after,
+                   const std::function<bool(const BlobInfo&)>& visit) const override;
   Status ListPartial(const std::function<bool(const PartialInfo&)>& visit) const override;
   uint64_t PresentBytes(const Digest& digest) const override;
   Result<std::shared_ptr<Blob>> Open(const Digest& digest) override;

@@ -131,9 +131,9 @@ class FaultyKv final : public kv::Kv {
     TRY_STATUS(fault_.Next("index write"));
     return kv_.Write(batch, sync);
   }
-  Status Scan(kv::Family family, std::string_view prefix,
-              const std::function<bool(std::string_view, std::string_view)>& visit) const override {
-    return kv_.Scan(family, prefix, visit);
+  Status ScanAfter(kv::Family family, std::string_view prefix, std::string_view after,
+                   const Visit& visit) const override {
+    return kv_.ScanAfter(family, prefix, after, visit);
   }
 
  private:
