@@ -18,9 +18,19 @@ def layers(machine, state):
     return int(float(line.split()[-1]))
 
 
-def wait_for_sync(machine):
-    """What was adopted is on disk, and the node knows."""
-    wait_for(lambda: layers(machine, "volatile") == 0, 60, "the sync of what was adopted", interval=0.2)
+def wait_for_node(machine):
+    """containerd dials again with pauses of up to 3 s."""
+    snapshots = "ctr -n probe snapshots --snapshotter hearth"
+    wait_for(lambda: machine.sh(f"{snapshots} prepare pr", check=False).returncode == 0, 20, "containerd to find the node")
+    machine.sh(f"{snapshots} rm pr")
+
+
+def sync_layers(machine):
+    """An orderly stop leaves on disk what was adopted."""
+    machine.node.stop()
+    machine.start_node()
+    assert layers(machine, "volatile") == 0
+    wait_for_node(machine)
 
 
 class Powered:
@@ -37,7 +47,7 @@ class Powered:
         self.ref, pulled = self.stock.new_image("two", seed=7)
         shared = {layer.digest for layer in image.layers}
         self.own_layer = next(layer.digest for layer in pulled.layers if layer.digest not in shared)
-        wait_for_sync(self.machine)
+        sync_layers(self.machine)
         before = self._directories()
         if imported:
             archive = bed.folder / "two.tar"
@@ -68,15 +78,9 @@ class Powered:
         node, containerd = self.machine.start_node, self.stock.start_containerd_and_cri
         starts = (node, containerd) if order == NODE_FIRST else (containerd, node)
         self.stock.reboot(*starts, clean=False, meanwhile=lambda: (self.tear(), meanwhile and meanwhile()))
-        self._wait_for_node()
+        wait_for_node(self.machine)
         log = (self.machine.folder / "node.log").read_text(errors="replace")
         assert "snapshot waits for its layer" in log, log[-4000:]
-
-    def _wait_for_node(self):
-        """containerd dials again with pauses of up to 3 s."""
-        snapshots = "ctr -n probe snapshots --snapshotter hearth"
-        wait_for(lambda: self.machine.sh(f"{snapshots} prepare pr", check=False).returncode == 0, 20, "containerd to find the node")
-        self.machine.sh(f"{snapshots} rm pr")
 
     def blob_file(self, digest):
         hexes = digest.split(":")[1]
@@ -148,7 +152,7 @@ def test_a_user_namespaces_copy_of_a_layer_is_made_anew_once_it_is_removed(bed, 
     stock = StockMachine(bed, version, pause_image(), names=("one",))
     assert stock.adopt()[0] == 0
     machine, (ref,) = stock.machine, stock.refs
-    wait_for_sync(machine)
+    sync_layers(machine)
 
     remap = "--uidmap 0:100000:65536 --gidmap 0:100000:65536 --snapshotter hearth"
     show = "/bin/ls -ldn /bin/busybox"
