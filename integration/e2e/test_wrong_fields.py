@@ -159,8 +159,13 @@ class Client:
 
     def call(self, method, path, body=None, headers=None):
         """(status, body)"""
-        self.connection.request(method, path, body, {**self.headers, **(headers or {})})
-        answer = self.connection.getresponse()
+        everything = {**self.headers, **(headers or {})}
+        try:
+            self.connection.request(method, path, body, everything)
+            answer = self.connection.getresponse()
+        except http.client.RemoteDisconnected:  # it was idle for long
+            self.connection.request(method, path, body, everything)
+            answer = self.connection.getresponse()
         return answer.status, answer.read()
 
 
