@@ -242,8 +242,20 @@ void SwarmWorld::SendNews(uint32_t number, uint32_t blob) {
   }
 }
 
+// What the letters ahead are about is fetched meanwhile: it is seldom in a cache.
 void SwarmWorld::ReadMail() {
-  for (const Mail::Letter& letter : mail_.Deliver(timeline_.now())) {
+  constexpr size_t kAhead = 8;
+  const std::vector<Mail::Letter>& letters = mail_.Deliver(timeline_.now());
+  for (size_t i = 0; i < letters.size(); ++i) {
+    if (i + 2 * kAhead < letters.size()) __builtin_prefetch(letters[i + 2 * kAhead].news);
+    if (i + kAhead < letters.size()) {
+      const Mail::Letter& ahead = letters[i + kAhead];
+      const Transfer& transfer = At(ahead.to, ahead.news->blob);
+      __builtin_prefetch(ahead.news->pieces.data());
+      __builtin_prefetch(&transfer.neighbours[uint32_t(ahead.source)]);
+      __builtin_prefetch(transfer.download.get());
+    }
+    const Mail::Letter& letter = letters[i];
     Mail::News& news = *letter.news;
     if (IsNeighbour(letter.to, news.blob, letter.source, news.from)) {
       HearHave(letter.to, news.blob, letter.source, std::span(news.pieces).subspan(letter.first));
