@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from integration.testbed import small_image
 from integration.testbed.clients import cri
 from integration.testbed.cluster import Cluster
 from integration.testbed.process import wait_for
@@ -176,6 +177,34 @@ def test_failures_are_told_per_node_and_tolerated_as_asked(bed, registry, ref):
     nobody = job("nobody", [ref], labelSelector={"matchLabels": {"zone": "z"}})
     status, problem = cluster.call("POST", "/api/v1/pull-jobs", nobody)
     assert status >= 400 and "no node has these labels" in problem["message"]
+
+
+def test_a_full_and_a_slow_node_are_told_apart_and_hold_up_no_other(bed, registry):
+    image = small_image(layers=4, filler_bytes=16 << 20)
+    ref = image.push(registry, "test/large:v1", bed.folder / "large")
+    cluster = Cluster(bed, registry, nodes=3, containerds=3, folders={"n1": bed.ext4(32 << 20).path})
+    slow = cluster.nodes[1]
+    slow.settings["limits.download"] = '"400KB"'
+    slow.restart()
+    cluster.wait_connected("n2")
+    wanted = {"nodeNames": ["n1", "n2", "n3"], "concurrency": 3, "failureTolerate": "0.7", "timeoutSeconds": 10}
+    assert cluster.call("POST", "/api/v1/pull-jobs", job("large", [ref], **wanted))[0] == 200
+    status = ended(cluster, "large")
+    assert status["phase"] == "Completed", status
+    assert phases(status) == {"n1": "Failure", "n2": "Unknown", "n3": "Successful"}
+    reasons = {node["nodeName"]: node.get("reason", "") for node in status["nodeStatus"]}
+    assert "no room for" in reasons["n1"], reasons
+    # As the manager says it, or the node, whose own clock of the order may end first.
+    assert "timeoutSeconds (10)" in reasons["n2"] or "the job's time is over" in reasons["n2"], reasons
+    assert cluster.nodes[2].json("explain", ref)["warm"]
+    had = slow.disk_bytes()
+    assert had > 1 << 20  # what came stays for the next time
+    del slow.settings["limits.download"]
+    slow.restart()
+    cluster.wait_connected("n2")
+    assert cluster.call("POST", "/api/v1/pull-jobs", job("again", [ref], nodeNames=["n2"]))[0] == 200
+    assert ended(cluster, "again")["phase"] == "Completed"
+    assert slow.json("explain", ref)["warm"]
 
 
 def test_an_offline_node_is_waited_for_and_has_it_when_it_comes(bed, registry, ref):
