@@ -37,7 +37,7 @@ class FakeOrderLink final : public OrderLink {
   std::optional<Status> closed;
 };
 
-// Fails writes while it is told to.
+// Fails writes while it is told to, and lets a test do something in the midst of a read.
 class FullKv final : public kv::Kv {
  public:
   explicit FullKv(kv::Kv& kv) : kv_(kv) {}
@@ -49,9 +49,13 @@ class FullKv final : public kv::Kv {
   }
   Status ScanAfter(kv::Family family, std::string_view prefix, std::string_view after,
                    const Visit& visit) const override {
+    if (before_scan && prefix.starts_with(scan_of)) std::exchange(before_scan, nullptr)();
     return kv_.ScanAfter(family, prefix, after, visit);
   }
   bool full = false;
+  // Once, before the next scan of keys that begin so.
+  std::string scan_of;
+  mutable std::function<void()> before_scan;
 
  private:
   kv::Kv& kv_;

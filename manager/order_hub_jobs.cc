@@ -13,6 +13,7 @@ namespace hearth::manager {
 namespace {
 
 constexpr size_t kMaxListedNames = 64;  // as many as an answer shows
+constexpr size_t kLoadsWithoutLock = 3;
 
 Status NoJob(JobId id) { return NotFound("there is no job " + std::to_string(id)); }
 
@@ -195,16 +196,30 @@ void OrderHub::Forget(const Job& head) {
   if (!head.name.empty()) by_name_.erase(head.name);
 }
 
+// A job that ended is loaded without the lock; one that somebody changed meanwhile is loaded again.
 Status OrderHub::Read(JobId id, const std::function<void(const Job&)>& read) const {
-  {
-    MutexLock lock(mutex_);
-    if (const Job* job = jobs_.Find(id); job != nullptr) {
-      ReadActive(*job, read);
-      return OkStatus();
+  std::optional<JobFeed::Revision> loaded_at;
+  Result<Job> loaded = NoJob(id);
+  for (size_t loads = 0;; ++loads) {
+    {
+      MutexLock lock(mutex_);
+      if (const Job* job = jobs_.Find(id); job != nullptr) {
+        ReadActive(*job, read);
+        return OkStatus();
+      }
+      if (!ended_.contains(id)) return NoJob(id);
+      const JobFeed::Revision now = feed_.Of(id);
+      if (loaded_at == now) break;
+      loaded_at = now;
+      if (loads == kLoadsWithoutLock) {
+        loaded = options_.store.Load(id);
+        break;
+      }
     }
-    if (!ended_.contains(id)) return NoJob(id);
+    loaded = options_.store.Load(id);
   }
-  read(TRY(options_.store.Load(id)));
+  TRY_STATUS(loaded.status());
+  read(*loaded);
   return OkStatus();
 }
 

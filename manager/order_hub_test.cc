@@ -310,6 +310,36 @@ TEST_F(OrderHubTest, AnOldJobIsWholeInTheStoreAlsoAfterItsBioChanged) {
   }
 }
 
+TEST_F(OrderHubTest, AnEndedJobThatIsResumedOrRemovedWhileItIsReadIsReadWhole) {
+  const Member a = JoinNode("a");
+  const Member b = JoinNode("b");
+  Connect(a);
+  Connect(b);
+  for (const char* records : {"job_target/", "job_task/"}) {
+    const JobId id = Create();
+    EXPECT_EQ(Report(a, id), OkStatus());
+    EXPECT_EQ(Report(b, id, StatusCode::kUnavailable), OkStatus());
+    ASSERT_EQ(Read(id).state, JobState::kFailure);
+    full_.scan_of = records;
+    full_.before_scan = [&] { EXPECT_EQ(hub_->Retry(id), OkStatus()); };
+    const Job resumed = Read(id);
+    EXPECT_EQ(resumed.state, JobState::kPending) << records;
+    EXPECT_EQ(resumed.targets.at(1).state, TargetState::kRunning) << records;
+    EXPECT_EQ(Report(b, id, StatusCode::kUnavailable, 2), OkStatus());
+    // Resumed and ended once more.
+    full_.before_scan = [&] {
+      EXPECT_EQ(hub_->Retry(id), OkStatus());
+      EXPECT_EQ(Report(b, id, StatusCode::kOk, 3), OkStatus());
+    };
+    const Job ended = Read(id);
+    EXPECT_EQ(ended.state, JobState::kSuccess) << records;
+    EXPECT_EQ(ended.targets.at(1).state, TargetState::kDone) << records;
+    full_.before_scan = [&] { EXPECT_EQ(hub_->Remove(id), OkStatus()); };
+    const Status gone = hub_->Read(id, [](const Job&) {});
+    EXPECT_EQ(gone.code(), StatusCode::kNotFound) << records << gone.message();
+  }
+}
+
 TEST_F(OrderHubTest, RefusesWhoIsNoNodeOfOursAndEndsWhatIsBanned) {
   const Member node = JoinNode("n1");
   FakeOrderLink& link = Connect(node);
