@@ -23,19 +23,6 @@ constexpr size_t kNodesPerPage = 100;
 constexpr size_t kMaxKeyBytes = 255;
 constexpr size_t kMaxBioBytes = 1000;
 
-// RFC 8288, as Dragonfly writes it.
-std::string LinkTo(const ApiCall& call, size_t page, size_t per_page, size_t total) {
-  const size_t last = std::max<size_t>(1, (total + per_page - 1) / per_page);
-  const std::string state = net::QueryValue(call.request.query, "state");
-  const auto link = [&](size_t to, const char* rel) {
-    return "<" + call.request.path + "?page=" + std::to_string(to) +
-           "&per_page=" + std::to_string(per_page) +
-           (state.empty() ? "" : "&state=" + net::PercentEncode(state)) + ">;rel=" + rel;
-  };
-  return link(page > 1 ? page - 1 : 1, "prev") + "," + link(std::min(page + 1, last), "next") +
-         "," + link(1, "first") + "," + link(last, "last");
-}
-
 // The Authorization header of a request with two that is not the API's own; "" = there is none.
 Result<std::string> SecondAuthorization(const net::ServerRequest& request) {
   const auto all = request.headers.GetAll("Authorization");
@@ -46,6 +33,18 @@ Result<std::string> SecondAuthorization(const net::ServerRequest& request) {
     return InvalidArgument("Authorization: one of two must be \"Bearer hpat_…\"");
   }
   return std::string(all[first_is_ours ? 1 : 0]);
+}
+
+Result<OrderHub::Origin> OriginOf(const ApiCall& call) {
+  const std::string_view key = call.request.headers.Get("Idempotency-Key");
+  if (key.size() > kMaxKeyBytes) {
+    return InvalidArgument("Idempotency-Key: is longer than 255 bytes");
+  }
+  OrderHub::Origin origin;
+  if (key.empty()) return origin;
+  origin.idempotency_key = call.token.id + "/" + std::string(key);
+  origin.request_sum = Digest::Of(call.request.body).hex();
+  return origin;
 }
 
 json ClusterJson(const ClusterInfo& cluster) {
@@ -191,6 +190,9 @@ Result<std::vector<ClusterInfo>> JobApi::KnownClusters() const {
 
 Result<ApiAnswer> JobApi::Create(const ApiCall& call) {
   TRY_STATUS(KnownClusters().status());
+  // What may be asked for may have changed since: a repeated request gets its job all the same.
+  const OrderHub::Origin origin = TRY(OriginOf(call));
+  if (const auto known = TRY(options_.orders.FindByKey(origin))) return Show(*known);
   JobRequest::Context context;
   context.origin_authorization = TRY(SecondAuthorization(call.request));
   context.cluster_name = [this](uint64_t id) -> Result<std::string> {
@@ -198,28 +200,18 @@ Result<ApiAnswer> JobApi::Create(const ApiCall& call) {
   };
   context.allowed_hosts = options_.allowed_hosts();
   const JobRequest request = TRY(JobRequest::Parse(call.request.body, context));
-  const std::string_view key = call.request.headers.Get("Idempotency-Key");
-  if (key.size() > kMaxKeyBytes) {
-    return InvalidArgument("Idempotency-Key: is longer than 255 bytes");
-  }
-  OrderHub::Origin origin;
-  if (!key.empty()) {
-    origin.idempotency_key = call.token.id + "/" + std::string(key);
-    origin.request_sum = Digest::Of(call.request.body).hex();
-  }
   return Show(TRY(options_.orders.Create(request, origin)));
 }
 
 Result<ApiAnswer> JobApi::List(const ApiCall& call) {
-  const auto [page, per_page] = TRY(PageQuery::Of(call, kDefaultPerPage));
+  const PageQuery query = TRY(PageQuery::Of(call, kDefaultPerPage));
   std::optional<JobState> state;
   if (const auto text = net::QueryValue(call.request.query, "state"); !text.empty()) {
     state = TRY(ParseJobState(text).Annotate("state"));
   }
-  const auto found = TRY(options_.orders.List(state, page, per_page));
+  const auto found = TRY(options_.orders.List(state, query.page, query.per_page));
   ApiAnswer answer{200, JobListJson(found.heads, options_.clusters.List())};
-  answer.headers.Add("Link", LinkTo(call, page, per_page, found.total));
-  answer.headers.Add("X-Total-Count", std::to_string(found.total));
+  query.AddHeaders(call, found.total, answer);
   return answer;
 }
 

@@ -83,8 +83,10 @@ class OrderHub {
     std::string idempotency_key;  // "" = none
     std::string request_sum;      // of the body
   };
-  // Written down when it returns. With a key that came before: that job; kAlreadyExists: for
-  // another request. Errors as ChooseTargets(); kResourceExhausted: too many jobs.
+  // The job of a key that came before; none: it did not. kAlreadyExists: with another request.
+  Result<std::optional<JobId>> FindByKey(const Origin& origin) const EXCLUDES(mutex_);
+  // Written down when it returns. With a key that came before: as FindByKey(). Errors as
+  // ChooseTargets(); kResourceExhausted: too many jobs.
   Result<JobId> Create(const JobRequest& request, const Origin& origin) EXCLUDES(mutex_);
   struct NewJob {
     Job job;  // without ID, times, state and targets
@@ -96,8 +98,6 @@ class OrderHub {
   // twice. kAlreadyExists: one of that name; kResourceExhausted; errors of `choose`.
   Result<std::vector<JobId>> CreateNamed(std::vector<NewJob> jobs) EXCLUDES(mutex_);
   Result<JobId> FindByName(const std::string& name) const EXCLUDES(mutex_);  // kNotFound
-  // Every pull job, latest first; those that ended without targets. `read` must not call back.
-  Status ForNamed(const std::function<void(const Job&)>& read) const EXCLUDES(mutex_);
   // kNotFound. `read` must not call back.
   Status Read(JobId id, const std::function<void(const Job&)>& read) const EXCLUDES(mutex_);
   Result<JobState> StateOf(JobId id) const EXCLUDES(mutex_);  // kNotFound
@@ -106,6 +106,11 @@ class OrderHub {
     size_t total = 0;        // that match
   };
   Result<Page> List(std::optional<JobState> state, size_t page, size_t per_page) const;
+  struct NamedPage {
+    std::vector<std::pair<Job, JobCounts>> heads;  // latest first; of those that ended no counts
+    size_t total = 0;
+  };
+  Result<NamedPage> ListNamed(size_t page, size_t per_page) const;  // pull jobs
   // The node is no longer left out of jobs: standing preheats ask it, as one that came.
   void Returned(const std::string& node_id) EXCLUDES(mutex_);
   Status SetBio(JobId id, const std::string& bio) EXCLUDES(mutex_);
@@ -128,6 +133,8 @@ class OrderHub {
 
   explicit OrderHub(Options options) : options_(std::move(options)) {}
   Status Load() EXCLUDES(mutex_);
+  Result<std::optional<JobId>> JobOfKey(const Origin& origin) const REQUIRES(mutex_);
+  // Into the core, with its secrets.
   Status Begin(Job job) REQUIRES(mutex_);
   // kResourceExhausted: so many more under way are too many.
   Status CheckLoad(size_t jobs, size_t targets) const REQUIRES(mutex_);

@@ -88,6 +88,20 @@ void OrderHub::MakeRoom(size_t jobs) {
   }
 }
 
+Result<std::optional<JobId>> OrderHub::FindByKey(const Origin& origin) const {
+  MutexLock lock(mutex_);
+  return JobOfKey(origin);
+}
+
+Result<std::optional<JobId>> OrderHub::JobOfKey(const Origin& origin) const {
+  const auto known = by_key_.find(origin.idempotency_key);
+  if (origin.idempotency_key.empty() || known == by_key_.end()) return std::optional<JobId>();
+  const Job before = TRY(HeadOf(known->second));
+  if (before.request_sum == origin.request_sum) return std::optional<JobId>(before.id);
+  return AlreadyExists("Idempotency-Key: it was used for another request (job " +
+                       std::to_string(before.id) + ")");
+}
+
 Result<JobId> OrderHub::Create(const JobRequest& request, const Origin& origin) {
   Job job;
   job.spec = request.spec;
@@ -95,13 +109,7 @@ Result<JobId> OrderHub::Create(const JobRequest& request, const Origin& origin) 
   job.idempotency_key = origin.idempotency_key;
   job.request_sum = origin.request_sum;
   MutexLock lock(mutex_);
-  if (const auto known = by_key_.find(origin.idempotency_key);
-      !origin.idempotency_key.empty() && known != by_key_.end()) {
-    const Job before = TRY(HeadOf(known->second));
-    if (before.request_sum == origin.request_sum) return before.id;
-    return AlreadyExists("Idempotency-Key: it was used for another request (job " +
-                         std::to_string(before.id) + ")");
-  }
+  if (const auto known = TRY(JobOfKey(origin))) return *known;
   std::vector<NewJob> one;
   one.push_back({.job = std::move(job),
                  .secrets = request.secrets,
@@ -172,16 +180,19 @@ Result<JobId> OrderHub::FindByName(const std::string& name) const {
   return found->second;
 }
 
-Status OrderHub::ForNamed(const std::function<void(const Job&)>& read) const {
+Result<OrderHub::NamedPage> OrderHub::ListNamed(size_t page, size_t per_page) const {
+  NamedPage out;
   MutexLock lock(mutex_);
   std::vector<JobId> ids;
   for (const auto& [name, id] : by_name_) ids.push_back(id);
   std::ranges::sort(ids, std::greater());
-  for (const JobId id : ids) {
-    const Job* active = jobs_.Find(id);
-    active != nullptr ? ReadActive(*active, read) : read(TRY(HeadOf(id)));
+  out.total = ids.size();
+  for (size_t i = (page - 1) * per_page; i < ids.size() && out.heads.size() < per_page; ++i) {
+    const Job* active = jobs_.Find(ids[i]);
+    const JobCounts counts = active != nullptr ? CountsOf(*active) : JobCounts{};
+    out.heads.emplace_back(TRY(HeadOf(ids[i])), counts);
   }
-  return OkStatus();
+  return out;
 }
 
 void OrderHub::ReadActive(const Job& job, const std::function<void(const Job&)>& read) {

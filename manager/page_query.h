@@ -22,6 +22,9 @@ struct PageQuery {
 
   // ?page=&per_page=
   static Result<PageQuery> Of(const ApiCall& call, size_t default_per_page);
+  // Link (RFC 8288, as Dragonfly writes it) to the other pages, with the same `state` where one was
+  // asked for, and X-Total-Count.
+  void AddHeaders(const ApiCall& call, size_t total, ApiAnswer& answer) const;
 };
 
 }  // namespace hearth::manager

@@ -5,6 +5,7 @@
 #include "manager/json_body.h"
 #include "manager/kube_documents.h"
 #include "manager/kube_name.h"
+#include "manager/page_query.h"
 #include "manager/pull_job_json.h"
 #include "net/http.h"
 
@@ -13,6 +14,8 @@ namespace hearth::manager {
 namespace {
 
 using nlohmann::json;
+
+constexpr size_t kDefaultPerPage = 10;
 
 // {"items": […]} of texts that are JSON.
 std::string ListOf(const std::vector<std::string>& items) {
@@ -42,12 +45,8 @@ void PullJobApi::AddTo(Router& router) {
 void PullJobApi::AddJobs(Router& router) {
   router.Add("POST", "/api/v1/pull-jobs", Scope::kJob,
              [this](const ApiCall& call) { return Create(call); });
-  router.Add(
-      "GET", "/api/v1/pull-jobs", Scope::kJobRead, [this](const ApiCall&) -> Result<ApiAnswer> {
-        std::vector<std::string> items;
-        TRY_STATUS(jobs_.ForEach([&](const Job& job) { items.push_back(PullJobHeadJson(job)); }));
-        return ApiAnswer{200, ListOf(items)};
-      });
+  router.Add("GET", "/api/v1/pull-jobs", Scope::kJobRead,
+             [this](const ApiCall& call) { return List(call); });
   router.Add("GET", "/api/v1/pull-jobs/{name}", Scope::kJobRead,
              [this](const ApiCall& call) { return Show(call.parameters.at("name")); });
   router.Add("POST", "/api/v1/pull-jobs/{name}/cancel", Scope::kJob,
@@ -88,6 +87,16 @@ Result<ApiAnswer> PullJobApi::Create(const ApiCall& call) {
     items.push_back(PullJobJson(job));
   }
   return ApiAnswer{200, ListOf(items)};
+}
+
+Result<ApiAnswer> PullJobApi::List(const ApiCall& call) const {
+  const PageQuery query = TRY(PageQuery::Of(call, kDefaultPerPage));
+  const auto page = TRY(jobs_.List(query.page, query.per_page));
+  std::vector<std::string> items;
+  for (const auto& [job, counts] : page.heads) items.push_back(PullJobHeadJson(job, counts));
+  ApiAnswer answer{200, ListOf(items)};
+  query.AddHeaders(call, page.total, answer);
+  return answer;
 }
 
 Result<ApiAnswer> PullJobApi::Show(const std::string& name) const {

@@ -18,6 +18,7 @@ class PullJobApi {
   void AddJobs(Router& router);
   void AddSecrets(Router& router);
   Result<ApiAnswer> Create(const ApiCall& call);
+  Result<ApiAnswer> List(const ApiCall& call) const;
   Result<ApiAnswer> Show(const std::string& name) const;
   Result<ApiAnswer> PutSecret(const ApiCall& call);
 

@@ -205,8 +205,7 @@ std::string PullJobDocument(const PullJob& job) {
                {"spec", {{"imagePrePullTemplate", TemplateJson(job)}}}});
 }
 
-std::string PullJobHeadJson(const Job& job) {
-  const JobCounts counts = CountsOf(job);
+std::string PullJobHeadJson(const Job& job, const JobCounts& counts) {
   json status = {{"phase", PullPhase(job, counts)},
                  {"reason", job.reason.substr(0, kMaxReasonBytes)},
                  {"cancelled", job.cancelled},

@@ -18,7 +18,7 @@ std::string PullJobDocument(const PullJob& job);
 inline constexpr size_t kMaxPullJobJsonBytes = 256 << 10;
 std::string PullJobJson(const Job& job);
 // Of a list: its name, times, phase and counts, of one that ended no counts.
-std::string PullJobHeadJson(const Job& job);
+std::string PullJobHeadJson(const Job& job, const JobCounts& counts);
 
 // "Init", "InProgress", "Completed" or "Failure".
 std::string_view PullPhase(const Job& job, const JobCounts& counts);

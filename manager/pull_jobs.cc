@@ -139,8 +139,8 @@ Status PullJobs::Read(const std::string& name, const std::function<void(const Jo
   return options_.orders.Read(TRY(options_.orders.FindByName(name)), read);
 }
 
-Status PullJobs::ForEach(const std::function<void(const Job&)>& read) const {
-  return options_.orders.ForNamed(read);
+Result<OrderHub::NamedPage> PullJobs::List(size_t page, size_t per_page) const {
+  return options_.orders.ListNamed(page, per_page);
 }
 
 Status PullJobs::Cancel(const std::string& name) {

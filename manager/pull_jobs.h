@@ -37,8 +37,7 @@ class PullJobs {
 
   // kNotFound. `read` must not call back.
   Status Read(const std::string& name, const std::function<void(const Job&)>& read) const;
-  // Latest first; those that ended without targets and tasks. `read` must not call back.
-  Status ForEach(const std::function<void(const Job&)>& read) const;
+  Result<OrderHub::NamedPage> List(size_t page, size_t per_page) const;
   // kNotFound; kFailedPrecondition: it has ended.
   Status Cancel(const std::string& name);
   // Cancels it where it is under way. kNotFound.

@@ -72,7 +72,7 @@ def test_every_answer_is_as_the_contract_says(bed, registry, ref, api):
         "spec": {"imagePrePullTemplate": pull},
     }
     call("POST", "/api/v1/pull-jobs", document, status=200)
-    call("GET", "/api/v1/pull-jobs", status=200)
+    call("GET", "/api/v1/pull-jobs", query="?page=1&per_page=5", status=200)
     call("GET", "/api/v1/pull-jobs/{name}", name="j", status=200)
     call("GET", "/api/v1/pull-jobs/{name}/watch", name="j", status=200)
     call("POST", "/api/v1/pull-jobs/{name}/cancel", name="j")
