@@ -86,7 +86,9 @@ Status ManagerParts::OpenHubs(const LiveManagerConfig& live) {
       .authority = ca->authority(),
       .seed = seed,
       .program_version = HEARTH_VERSION,
-      .origin_rate = [&live](const std::string& cluster) { return live.OriginRate(cluster); }});
+      .origin_rate = [&live](const std::string& cluster) { return live.OriginRate(cluster); },
+      .dropped = [this](const std::string& node_id,
+                        std::span<const Digest> blobs) { orders->Dropped(node_id, blobs); }});
   enrolment.emplace(manager::Enrolment::Options{
       .ca = *ca, .tokens = *tokens, .fleet = *fleet, .throttle = throttle});
   enroll_service = manager::MakeEnrollService(*enrolment, enrolling);

@@ -298,6 +298,16 @@ Status JobStore::Put(std::span<const Job> jobs, kv::Batch& batch) {
   return kv_.Write(batch, kv::Sync::kYes);
 }
 
+Status JobStore::SaveRound(const Job& job) {
+  kv::Batch batch;
+  batch.Put(kFamily, HeadKey(job.id), Dump(ToJson(job)));
+  for (size_t i = 0; i < job.targets.size(); ++i) {
+    if (job.targets[i].state != TargetState::kWaiting) continue;
+    batch.Put(kFamily, PartKey(kTargets, job.id, i), Dump(ToJson(job.targets[i])));
+  }
+  return kv_.Write(batch, kv::Sync::kYes);
+}
+
 Status JobStore::SaveHead(const Job& job) {
   return kv_.Put(kFamily, HeadKey(job.id), Dump(ToJson(job)), kv::Sync::kYes);
 }
@@ -341,15 +351,21 @@ Result<Job> JobStore::Load(JobId id) const {
   TRY_STATUS(ScanJson(kv_, PrefixOf(kTargets, id), [&](std::string_view, const json& record) {
     job.targets.push_back(TargetFrom(record));
   }));
-  TRY_STATUS(ScanJson(kv_, PrefixOf(kTasks, id), [&](std::string_view, const json& record) {
-    job.tasks.push_back(TaskFrom(record));
-  }));
+  job.tasks = TRY(Tasks(id));
   for (const Target& target : job.targets) {
     if (!target.copies.empty() && target.copies.back() >= job.tasks.size()) {
       return DataLoss("job " + std::to_string(id) + " names tasks that are not written down");
     }
   }
   return job;
+}
+
+Result<std::vector<JobTask>> JobStore::Tasks(JobId id) const {
+  std::vector<JobTask> tasks;
+  TRY_STATUS(ScanJson(kv_, PrefixOf(kTasks, id), [&](std::string_view, const json& record) {
+    tasks.push_back(TaskFrom(record));
+  }));
+  return tasks;
 }
 
 Status JobStore::Remove(JobId id) {

@@ -26,6 +26,8 @@ class JobStore {
   Status Create(std::span<const Job> jobs);
   // The whole job in place of what was written of it.
   Status Replace(const Job& job);
+  // Its head, and the targets that wait; the others and the tasks stay as they are written.
+  Status SaveRound(const Job& job);
   Status SaveHead(const Job& job);
   // The target and the tasks that it names from number `first_task` on.
   Status SaveTarget(const Job& job, size_t target, size_t first_task);
@@ -36,6 +38,7 @@ class JobStore {
   Result<Job> Head(JobId id) const;  // kNotFound
   // kNotFound.
   Result<Job> Load(JobId id) const;
+  Result<std::vector<JobTask>> Tasks(JobId id) const;
   // kNotFound.
   Status Remove(JobId id);
 

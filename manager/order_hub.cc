@@ -38,9 +38,12 @@ Status OrderHub::Load() {
     if (head.state == JobState::kPending) {
       under_way.push_back(head.id);
     } else {
-      ended_[head.id] = EndedOf(head);
+      ended_[head.id] = EndedJob::Of(head);
     }
   }));
+  for (const auto& [id, ended] : ended_) {
+    if (ended.standing) standing_.Keep(id, TRY(options_.store.Tasks(id)));
+  }
   for (const JobId id : under_way) TRY_STATUS(Begin(TRY(options_.store.Load(id))));
   (void)Apply();
   return OkStatus();
@@ -51,6 +54,7 @@ Status OrderHub::Begin(Job job) {
   const auto secrets = OpenSecrets(options_.sealer, job);
   secrets_[id] = secrets.ok() ? *secrets : JobSecrets{};
   tasks_saved_[id] = job.tasks.size();
+  if (IsStanding(job)) standing_.Keep(id, job.tasks);
   const Status added = jobs_.Add(std::move(job));
   if (!added.ok()) {
     secrets_.erase(id);
@@ -92,7 +96,7 @@ Result<OrderHub::SessionId> OrderHub::Open(const net::GrpcTlsPeer& peer,
   }
   sessions_[id].link->Send(message);
   jobs_.Online(node.id);
-  arrival_[node.id] = ++arrivals_;
+  standing_.Came(node.id);
   (void)Apply();
   return id;
 }
@@ -171,8 +175,13 @@ void OrderHub::Lost(const std::string& node_id, const Status& why) {
   if (const auto session = by_node_.find(node_id); session != by_node_.end()) {
     End(session->second, why);
   }
-  jobs_.Lost(node_id, why, options_.clock.WallNow());
+  Leave(node_id, why);
   (void)Apply();
+}
+
+void OrderHub::Leave(const std::string& node_id, const Status& why) {
+  jobs_.Lost(node_id, why, options_.clock.WallNow());
+  standing_.Forget(node_id);
 }
 
 // Under the lock that jobs are made under, from the choice of their nodes to their orders.
@@ -203,7 +212,7 @@ void OrderHub::DropUntrusted() {
   }
   for (const auto& [node_id, why] : lost) {
     End(by_node_.at(node_id), why);
-    jobs_.Lost(node_id, why, options_.clock.WallNow());
+    Leave(node_id, why);
   }
 }
 
@@ -248,7 +257,8 @@ bool OrderHub::SaveTarget(JobId id, size_t target) {
   if (job == nullptr) return true;
   const Status saved = options_.store.SaveTarget(*job, target, tasks_saved_[id]);
   if (saved.ok()) {
-    tasks_saved_[id] = job->tasks.size();
+    const bool more = job->tasks.size() > std::exchange(tasks_saved_[id], job->tasks.size());
+    if (more && IsStanding(*job)) standing_.Keep(id, job->tasks);
     if (const auto unsaved = unsaved_.find(id); unsaved != unsaved_.end()) {
       unsaved->second.erase(target);
       if (unsaved->second.empty()) unsaved_.erase(unsaved);
@@ -295,7 +305,7 @@ bool OrderHub::SaveJob(JobId id) {
                          {"done", counts.done},
                          {"failed", counts.failed},
                          {"reason", job->reason}});
-  ended_[id] = EndedOf(*job);
+  ended_[id] = EndedJob::Of(*job);
   jobs_.Remove(id);
   feed_.Changed(id);
   secrets_.erase(id);

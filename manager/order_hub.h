@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,13 +19,16 @@
 #include "base/metrics.h"
 #include "base/status.h"
 #include "base/thread.h"
+#include "manager/ended_job.h"
 #include "manager/fleet.h"
 #include "manager/job.h"
 #include "manager/job_feed.h"
 #include "manager/job_request.h"
 #include "manager/job_store.h"
 #include "manager/jobs.h"
+#include "manager/new_job.h"
 #include "manager/sealer.h"
+#include "manager/standing_book.h"
 #include "manager/stream_link.h"
 #include "net/grpc_tls.h"
 
@@ -48,6 +52,7 @@ class OrderHub {
   static constexpr size_t kMaxTargets = 500'000;  // of all jobs under way
   static constexpr size_t kMaxStanding = 100;
   static constexpr std::chrono::seconds kStandingPause{5};  // until a node that came is asked
+  static constexpr size_t kMaxResumedAtOnce = 8;            // standing ones, by one Tick()
 
   struct Options {
     Fleet& fleet;
@@ -88,12 +93,6 @@ class OrderHub {
   // Written down when it returns. With a key that came before: as FindByKey(). Errors as
   // ChooseTargets(); kResourceExhausted: too many jobs.
   Result<JobId> Create(const JobRequest& request, const Origin& origin) EXCLUDES(mutex_);
-  struct NewJob {
-    Job job;  // without ID, times, state and targets
-    JobSecrets secrets;
-    // Its targets among the nodes as they are when it is made. Must not call back.
-    std::function<Result<std::vector<Target>>(const std::vector<Node>&)> choose;
-  };
   // Pull jobs, each with name, document and spec: all of them, or none. No name may be in them
   // twice. kAlreadyExists: one of that name; kResourceExhausted; errors of `choose`.
   Result<std::vector<JobId>> CreateNamed(std::vector<NewJob> jobs) EXCLUDES(mutex_);
@@ -113,6 +112,8 @@ class OrderHub {
   Result<NamedPage> ListNamed(size_t page, size_t per_page) const;  // pull jobs
   // The node is no longer left out of jobs: standing preheats ask it, as one that came.
   void Returned(const std::string& node_id) EXCLUDES(mutex_);
+  // The node held these blobs and does no more: standing preheats of them ask it.
+  void Dropped(const std::string& node_id, std::span<const Digest> blobs) EXCLUDES(mutex_);
   Status SetBio(JobId id, const std::string& bio) EXCLUDES(mutex_);
   // A standing preheat is none any more. kNotFound; kFailedPrecondition: it has ended.
   Status Cancel(JobId id) EXCLUDES(mutex_);
@@ -141,26 +142,16 @@ class OrderHub {
   void MakeRoom(size_t jobs) REQUIRES(mutex_);
   // Numbers them, writes them down and begins.
   Result<std::vector<JobId>> Add(std::vector<NewJob> jobs) REQUIRES(mutex_);
-  // As others may see it: PENDING until its end is written down.
-  static void ReadActive(const Job& job, const std::function<void(const Job&)>& read);
   void Forget(const Job& head) REQUIRES(mutex_);  // its key and name
-  static bool IsStanding(const Job& job) { return job.spec.keep && !job.cancelled; }
   size_t CountStanding() const REQUIRES(mutex_);
-  // Of these, the nodes that came since that arrival.
-  void KeepArrived(uint64_t since, std::vector<Target>& chosen) const REQUIRES(mutex_);
-  // Begins the rounds that are due, and asks the nodes that came.
+  // Begins the rounds that are due, and asks the nodes that came or lost something.
   void TendStanding(WallTime now) REQUIRES(mutex_);
-  void TendStandingJob(JobId id, const std::vector<Node>& nodes, WallTime now) REQUIRES(mutex_);
+  // Whether the job was, or should have been, resumed.
+  bool TendStandingJob(JobId id, const std::vector<Node>& nodes, WallTime now) REQUIRES(mutex_);
+  Status ResumeFor(JobId id, std::vector<Target> chosen, bool due, WallTime now) REQUIRES(mutex_);
   // Under way again. Not written down: it is tried again.
-  Status Resume(Job job) REQUIRES(mutex_);
-  // What is in memory of each of ten thousand old jobs; the rest is read from the store.
-  struct Ended {
-    JobState state = JobState::kPending;
-    bool standing = false;
-    WallTime updated{};
-    WallTime due{};  // of a standing preheat: its next refresh
-  };
-  static Ended EndedOf(const Job& head);
+  enum class Writes : uint8_t { kAll, kRound };  // the whole job, or its head and who is asked
+  Status Resume(Job job, Writes writes) REQUIRES(mutex_);
   // Names and addresses cut to what a list shows.
   Result<Job> HeadOf(JobId id) const REQUIRES(mutex_);
   // Does what the core asks for; false: something could not be written down.
@@ -178,12 +169,13 @@ class OrderHub {
   OrderLink* LinkOf(const std::string& node_id) REQUIRES(mutex_);
   Status TakeReport(const Session& session, const v1::OrderReport& report) REQUIRES(mutex_);
   void End(SessionId id, const Status& why) REQUIRES(mutex_);
+  void Leave(const std::string& node_id, const Status& why) REQUIRES(mutex_);
 
   const Options options_;
   JobFeed feed_;
   mutable Mutex mutex_;
   Jobs jobs_ GUARDED_BY(mutex_);
-  std::map<JobId, Ended> ended_ GUARDED_BY(mutex_);
+  std::map<JobId, EndedJob> ended_ GUARDED_BY(mutex_);
   // Of jobs under way:
   std::map<JobId, JobSecrets> secrets_ GUARDED_BY(mutex_);
   std::map<JobId, size_t> tasks_saved_ GUARDED_BY(mutex_);
@@ -191,11 +183,9 @@ class OrderHub {
   // is settled; 0 = it did not report.
   std::map<JobId, std::map<size_t, uint32_t>> unsaved_ GUARDED_BY(mutex_);
   std::set<JobId> unsaved_heads_ GUARDED_BY(mutex_);
-  // Streams that began, numbered: the latest of each node, and up to which each standing preheat
-  // has asked those that came.
-  uint64_t arrivals_ GUARDED_BY(mutex_) = 0;
-  std::map<std::string, uint64_t> arrival_ GUARDED_BY(mutex_);
-  std::map<JobId, uint64_t> tended_to_ GUARDED_BY(mutex_);
+  StandingBook standing_ GUARDED_BY(mutex_);
+  std::set<JobId> without_nodes_ GUARDED_BY(mutex_);  // standing ones, and it was said
+  JobId tended_job_ GUARDED_BY(mutex_) = 0;
   WallTime tended_ GUARDED_BY(mutex_){};
   std::map<std::string, JobId> by_key_ GUARDED_BY(mutex_);
   std::map<std::string, JobId> by_name_ GUARDED_BY(mutex_);

@@ -73,7 +73,7 @@ class OrderHubTest : public ManagerTest {
                            .store = store_,
                            .sealer = *sealer_,
                            .clock = clock_,
-                           .max_jobs = kMaxJobs})
+                           .max_jobs = max_jobs_})
                .value();
   }
   FakeOrderLink& Connect(const Member& node) {
@@ -114,9 +114,9 @@ class OrderHubTest : public ManagerTest {
     return hub_->Receive(sessions_[node.name], message);
   }
   Result<std::vector<JobId>> CreateNamed(const std::vector<std::string>& names) {
-    std::vector<OrderHub::NewJob> jobs;
+    std::vector<NewJob> jobs;
     for (const std::string& name : names) {
-      OrderHub::NewJob& job = jobs.emplace_back();
+      NewJob& job = jobs.emplace_back();
       job.job.name = name;
       job.job.spec = Request().spec;
       job.choose = [](const std::vector<Node>& nodes) {
@@ -133,6 +133,7 @@ class OrderHubTest : public ManagerTest {
     return out;
   }
 
+  size_t max_jobs_ = kMaxJobs;
   FullKv full_{*kv_};
   JobStore store_{full_};
   std::unique_ptr<Sealer> sealer_;

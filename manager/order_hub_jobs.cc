@@ -17,16 +17,13 @@ constexpr size_t kLoadsWithoutLock = 3;
 
 Status NoJob(JobId id) { return NotFound("there is no job " + std::to_string(id)); }
 
-}  // namespace
-
-OrderHub::Ended OrderHub::EndedOf(const Job& head) {
-  return {.state = head.state,
-          .standing = IsStanding(head),
-          .updated = head.updated,
-          .due = head.refreshed + head.spec.refresh};
+// As others may see it: PENDING until its end is written down.
+void ReadActive(const Job& job, const std::function<void(const Job&)>& read) {
+  if (job.state == JobState::kPending) return read(job);
+  Job shown = job;
+  shown.state = JobState::kPending;
+  read(shown);
 }
-
-namespace {
 
 Job WithoutParts(const Job& job) {
   Job head;
@@ -160,7 +157,7 @@ Result<std::vector<JobId>> OrderHub::Add(std::vector<NewJob> jobs) {
     ids.push_back(id);
     if (!job.idempotency_key.empty()) by_key_[job.idempotency_key] = job.id;
     if (!job.name.empty()) by_name_[job.name] = job.id;
-    if (job.spec.keep) tended_to_[job.id] = arrivals_;
+    if (job.spec.keep) standing_.Asked(id, job.created, [](const std::string&) { return false; });
     LOG_INFO("job created", {{"job", job.id},
                              {"name", job.name},
                              {"type", JobKindName(job.spec.kind)},
@@ -193,13 +190,6 @@ Result<OrderHub::NamedPage> OrderHub::ListNamed(size_t page, size_t per_page) co
     out.heads.emplace_back(TRY(HeadOf(ids[i])), counts);
   }
   return out;
-}
-
-void OrderHub::ReadActive(const Job& job, const std::function<void(const Job&)>& read) {
-  if (job.state == JobState::kPending) return read(job);
-  Job shown = job;
-  shown.state = JobState::kPending;
-  read(shown);
 }
 
 void OrderHub::Forget(const Job& head) {
@@ -279,7 +269,7 @@ Status OrderHub::SetBio(JobId id, const std::string& bio) {
   changed.bio = bio;
   changed.updated = options_.clock.WallNow();
   TRY_STATUS(options_.store.SaveHead(changed));
-  ended->second = EndedOf(changed);
+  ended->second = EndedJob::Of(changed);
   feed_.Changed(id);
   return OkStatus();
 }
@@ -294,7 +284,7 @@ Status OrderHub::Cancel(JobId id) {
     job.spec.keep = false;
     job.updated = options_.clock.WallNow();
     TRY_STATUS(options_.store.SaveHead(job));
-    ended->second = EndedOf(job);
+    ended->second = EndedJob::Of(job);
     feed_.Changed(id);
     return OkStatus();
   }
@@ -318,7 +308,7 @@ Status OrderHub::Retry(JobId id) {
     return FailedPrecondition("nothing of job " + std::to_string(id) +
                               " failed on a node that is here and neither cordoned nor banned");
   }
-  TRY_STATUS(Resume(std::move(job)));
+  TRY_STATUS(Resume(std::move(job), Writes::kRound));
   (void)Apply();
   return OkStatus();
 }

@@ -7,6 +7,8 @@ using std::chrono::hours;
 using std::chrono::minutes;
 using testing::HasSubstr;
 
+const Digest kBlob = Digest::Of(std::to_string(v1::Copy::BLOB));  // as Report() names it
+
 class StandingPreheatTest : public OrderHubTest {
  protected:
   static JobRequest Standing() {
@@ -65,6 +67,137 @@ TEST_F(StandingPreheatTest, ANodeThatComesBackIsAskedOnceMore) {
   EXPECT_EQ(Report(a, id, StatusCode::kOk, 2), OkStatus());
   Wait(2 * OrderHub::kStandingPause);
   EXPECT_EQ(Read(id).state, JobState::kSuccess);
+}
+
+TEST_F(StandingPreheatTest, AConnectedNodeThatDropsABlobOfItIsAskedOnceMore) {
+  const Member a = JoinNode("a");
+  const Member b = JoinNode("b");
+  FakeOrderLink& link = Connect(a);
+  FakeOrderLink& other = Connect(b);
+  const JobId id = Create(Standing());
+  for (const Member* node : {&a, &b}) EXPECT_EQ(Report(*node, id), OkStatus());
+  const size_t sent = other.sent.size();
+  hub_->Dropped(a.id, std::vector{Digest::Of("of another image")});
+  Wait(OrderHub::kStandingPause);
+  EXPECT_EQ(Read(id).state, JobState::kSuccess);
+  hub_->Dropped(a.id, std::vector{kBlob});
+  Wait(OrderHub::kStandingPause);
+  ASSERT_EQ(link.LastOrder()->id().attempt(), 2u);
+  EXPECT_EQ(Report(a, id, StatusCode::kOk, 2), OkStatus());
+  EXPECT_EQ(Read(id).state, JobState::kSuccess);
+  EXPECT_EQ(other.sent.size(), sent);
+}
+
+TEST_F(StandingPreheatTest, ADropAfterARestartOfTheManagerCountsToo) {
+  const Member a = JoinNode("a");
+  Connect(a);
+  const JobId id = Create(Standing());
+  EXPECT_EQ(Report(a, id), OkStatus());
+  Restart();
+  FakeOrderLink& link = Connect(a);
+  Wait(OrderHub::kStandingPause);
+  EXPECT_EQ(Report(a, id, StatusCode::kOk, 2), OkStatus());
+  hub_->Dropped(a.id, std::vector{kBlob});
+  Wait(OrderHub::kStandingPause);
+  EXPECT_EQ(link.LastOrder()->id().attempt(), 3u);
+}
+
+// Its order may have looked at that blob before it was dropped.
+TEST_F(StandingPreheatTest, ADropWhileTheNodesOrderRunsCountsWhenThatIsOver) {
+  const Member a = JoinNode("a");
+  const Member b = JoinNode("b");
+  FakeOrderLink& link = Connect(a);
+  Connect(b);
+  const JobId id = Create(Standing());
+  EXPECT_EQ(Report(b, id), OkStatus());
+  hub_->Dropped(a.id, std::vector{kBlob});
+  Wait(OrderHub::kStandingPause);
+  EXPECT_EQ(link.LastOrder()->id().attempt(), 1u);
+  EXPECT_EQ(Report(a, id), OkStatus());
+  Wait(OrderHub::kStandingPause);
+  EXPECT_EQ(link.LastOrder()->id().attempt(), 2u);
+}
+
+// A disk that is too small for all that is asked of it must not be filled and emptied for ever.
+TEST_F(StandingPreheatTest, ANodeThatDropsItAgainAndAgainIsAskedEverLessOften) {
+  const Member a = JoinNode("a");
+  FakeOrderLink& link = Connect(a);
+  JobRequest request = Standing();
+  request.spec.refresh = hours(48);
+  const JobId id = Create(request);
+  EXPECT_EQ(Report(a, id), OkStatus());
+  uint32_t attempt = 1;
+  for (int minute = 0; minute < 10 * 60; ++minute) {
+    hub_->Dropped(a.id, std::vector{kBlob});
+    Wait(minutes(1));
+    if (link.LastOrder()->id().attempt() == attempt) continue;
+    EXPECT_EQ(Report(a, id, StatusCode::kOk, ++attempt), OkStatus());
+  }
+  EXPECT_GE(attempt, 14u);  // after 0, 1, 2, 4 … 64 minutes, then each 64
+  EXPECT_LE(attempt, 17u);
+}
+
+TEST_F(StandingPreheatTest, OneForSomeNodesAsksThatOfThemWhichLostIt) {
+  JobRequest request = Standing();
+  request.spec.count = 1;
+  const Member a = JoinNode("a");
+  Connect(a);
+  const JobId id = Create(request);
+  EXPECT_EQ(Report(a, id), OkStatus());
+  std::vector<Member> others;
+  for (const char* name : {"b", "c", "d", "e", "f"}) {
+    others.push_back(JoinNode(name));
+    Connect(others.back());
+  }
+  Wait(OrderHub::kStandingPause);
+  for (const Member& other : others) hub_->Dropped(other.id, std::vector{kBlob});
+  Wait(OrderHub::kStandingPause);
+  EXPECT_EQ(Read(id).state, JobState::kSuccess);
+  hub_->Dropped(a.id, std::vector{kBlob});
+  Wait(OrderHub::kStandingPause);
+  EXPECT_EQ(Read(id).targets.size(), 1u);
+  EXPECT_EQ(links_["a"]->LastOrder()->id().attempt(), 2u);
+}
+
+// Each of them is read and written.
+TEST_F(StandingPreheatTest, OfManyNotAllAreResumedAtOnceAndNoneIsForgotten) {
+  const Member a = JoinNode("a");
+  Connect(a);
+  max_jobs_ = 100;
+  Restart();
+  Connect(a);
+  constexpr size_t kMany = 3 * OrderHub::kMaxResumedAtOnce;
+  for (size_t i = 0; i < kMany; ++i) EXPECT_EQ(Report(a, Create(Standing())), OkStatus());
+  FakeOrderLink& link = Connect(a);
+  const auto orders = [&] {
+    return static_cast<size_t>(
+        std::ranges::count_if(link.sent, [](const auto& message) { return message.has_order(); }));
+  };
+  Wait(OrderHub::kStandingPause);
+  EXPECT_EQ(orders(), OrderHub::kMaxResumedAtOnce);
+  for (JobId id = 1; id <= kMany; ++id) {
+    hub_->Tick();
+    (void)Report(a, id, StatusCode::kOk, 2);
+  }
+  for (JobId id = 1; id <= kMany; ++id) EXPECT_EQ(Read(id).targets.at(0).attempt, 2u) << id;
+}
+
+TEST_F(StandingPreheatTest, ThatNoNodeIsLeftIsSaidOnce) {
+  const Member a = JoinNode("a");
+  Connect(a);
+  const JobId id = Create(Standing());
+  EXPECT_EQ(Report(a, id), OkStatus());
+  EXPECT_EQ(fleet_->SetCordon(a.id, true, "disk"), OkStatus());
+  testing::internal::CaptureStderr();
+  Wait(hours(1));
+  for (int i = 0; i < 10; ++i) Wait(OrderHub::kStandingPause);
+  const std::string log = testing::internal::GetCapturedStderr();
+  const size_t first = log.find("has no node now");
+  EXPECT_NE(first, std::string::npos) << log;
+  EXPECT_EQ(log.find("has no node now", first + 1), std::string::npos) << log;
+  EXPECT_EQ(fleet_->SetCordon(a.id, false, ""), OkStatus());
+  Wait(OrderHub::kStandingPause);
+  EXPECT_EQ(Read(id).state, JobState::kPending);
 }
 
 TEST_F(StandingPreheatTest, AllAreAskedAgainAtEachRefreshAlsoAfterARestart) {

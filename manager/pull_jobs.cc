@@ -93,8 +93,8 @@ Result<std::vector<ItemLogin>> PullJobs::FindLogins(const PullJob& job,
   return logins;
 }
 
-Result<OrderHub::NewJob> PullJobs::Plan(const PullJob& job, const KubeDocuments& documents) const {
-  OrderHub::NewJob plan;
+Result<NewJob> PullJobs::Plan(const PullJob& job, const KubeDocuments& documents) const {
+  NewJob plan;
   plan.job.name = job.name;
   plan.job.document = PullJobDocument(job);
   plan.job.spec = TRY(SpecOf(job, options_.allowed_hosts()));
@@ -112,7 +112,7 @@ Result<std::vector<Job>> PullJobs::Create(const KubeDocuments& documents, bool d
   if (documents.jobs.size() > kMaxJobs) {
     return InvalidArgument("at most 64 jobs in one request");
   }
-  std::vector<OrderHub::NewJob> plans;
+  std::vector<NewJob> plans;
   for (const PullJob& job : documents.jobs) {
     plans.push_back(TRY(Plan(job, documents).Annotate("job " + job.name)));
     if (options_.orders.FindByName(job.name).ok()) {
@@ -122,7 +122,7 @@ Result<std::vector<Job>> PullJobs::Create(const KubeDocuments& documents, bool d
   std::vector<Job> jobs;
   if (dry_run) {
     const std::vector<Node> nodes = options_.fleet.List();
-    for (OrderHub::NewJob& plan : plans) {
+    for (NewJob& plan : plans) {
       plan.job.targets = TRY(plan.choose(nodes));
       plan.job.created = plan.job.updated = options_.clock.WallNow();
       jobs.push_back(std::move(plan.job));

@@ -44,7 +44,7 @@ class PullJobs {
   Status Remove(const std::string& name);
 
  private:
-  Result<OrderHub::NewJob> Plan(const PullJob& job, const KubeDocuments& documents) const;
+  Result<NewJob> Plan(const PullJob& job, const KubeDocuments& documents) const;
   Result<PullSecret> FindSecret(const std::string& name, const KubeDocuments& documents) const;
   Result<std::vector<ItemLogin>> FindLogins(const PullJob& job,
                                             const KubeDocuments& documents) const;

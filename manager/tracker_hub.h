@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -58,6 +59,8 @@ class TrackerHub {
     std::string program_version;
     // Bytes per second from origins, all nodes of the cluster together; 0 = no limit.
     std::function<uint64_t(const std::string& cluster)> origin_rate;
+    // Called without a lock: blobs that a node held and does no more.
+    std::function<void(const std::string& node_id, std::span<const Digest> blobs)> dropped = {};
   };
   explicit TrackerHub(Options options) : options_(std::move(options)) {}
 
@@ -131,6 +134,7 @@ class TrackerHub {
   SessionId next_session_ GUARDED_BY(mutex_) = 1;
   std::map<SessionId, Session> sessions_ GUARDED_BY(mutex_);
   std::unordered_map<uint32_t, SessionId> by_number_ GUARDED_BY(mutex_);
+  std::vector<Digest> dropped_ GUARDED_BY(mutex_);  // by the node whose message is looked at
   std::map<std::string, std::unique_ptr<Cluster>> clusters_ GUARDED_BY(mutex_);
   // Nodes whose stream broke, until they count as gone.
   std::map<std::pair<std::string, uint32_t>, SteadyTime> absent_ GUARDED_BY(mutex_);

@@ -1,5 +1,7 @@
 #include "manager/tracker_hub.h"
 
+#include <set>
+
 #include "manager/manager_for_test.h"
 
 namespace hearth::manager {
@@ -44,7 +46,12 @@ class TrackerHubTest : public ManagerTest {
                             .clock = clock_,
                             .seed = 1,
                             .program_version = "0.1.0",
-                            .origin_rate = [this](const auto&) { return origin_rate_; }});
+                            .origin_rate = [this](const auto&) { return origin_rate_; },
+                            .dropped =
+                                [this](const std::string& node_id, const auto& blobs) {
+                                  (void)hub_->Readings();  // without its lock
+                                  for (const Digest& blob : blobs) dropped_.emplace(node_id, blob);
+                                }});
   }
   static v1::Hello Hello(const std::string& name, const std::string& zone = "") {
     v1::Hello hello;
@@ -108,6 +115,7 @@ class TrackerHubTest : public ManagerTest {
   }
 
   uint64_t origin_rate_ = 0;
+  std::set<std::pair<std::string, Digest>> dropped_;
   std::unique_ptr<TrackerHub> hub_;
   const Digest blob_ = Digest::Of("blob");
 };
@@ -185,6 +193,23 @@ TEST_F(TrackerHubTest, InventoryAnswersForTheDigestAskedNearOnesFirst) {
   EXPECT_EQ(Located(asker, Digest::Of("x")), std::vector<std::string>{"near"});
   EXPECT_EQ(Located(asker, Digest::Of("y")), std::vector<std::string>{});
   EXPECT_EQ(hub_->BlobsOf(fleet_->FindByName("near").value()), 2u);
+}
+
+TEST_F(TrackerHubTest, TellsWhichBlobsANodeDroppedWhetherItSaysSoOrNamesThemNoMore) {
+  const Digest kept = Digest::Of("kept");
+  const Digest removed = Digest::Of("removed");
+  const Digest unnamed = Digest::Of("unnamed");
+  Connected node = Connect("a");
+  EXPECT_EQ(Say(node, Holds({kept, removed, unnamed})), OkStatus());
+  EXPECT_TRUE(dropped_.empty());
+  v1::FromNode message;
+  message.mutable_inventory()->set_removed(Bytes(removed));
+  EXPECT_EQ(Say(node, message), OkStatus());
+  EXPECT_EQ(dropped_, (decltype(dropped_){{node.member.id, removed}}));
+  node.link = std::make_shared<FakeLink>();
+  node.session = hub_->Open(node.member.Peer(), Hello("a"), node.link).value();
+  EXPECT_EQ(Say(node, Holds({kept})), OkStatus());
+  EXPECT_EQ(dropped_, (decltype(dropped_){{node.member.id, removed}, {node.member.id, unnamed}}));
 }
 
 TEST_F(TrackerHubTest, InventoryOutlivesABrokenStreamAndForgetsWhatIsNotNamedAgain) {

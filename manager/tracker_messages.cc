@@ -1,5 +1,6 @@
 // What a connected node's messages mean: TrackerHub::Receive() of tracker_hub.h.
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 #include "base/raw_digest.h"
@@ -27,14 +28,22 @@ NodeUsage UsageOf(const v1::Heartbeat& beat) {
 }  // namespace
 
 Status TrackerHub::Receive(SessionId id, const v1::FromNode& message) {
-  MutexLock lock(mutex_);
-  const auto found = sessions_.find(id);
-  if (found == sessions_.end()) return Aborted("the stream was closed");
-  Session& session = found->second;
-  session.last_heard = options_.clock.SteadyNow();
-  const std::string cluster = session.cluster;  // the session may end in Flush()
-  const Status status = Handle(session, message);
-  Flush(cluster);
+  std::string node_id;
+  std::vector<Digest> dropped;
+  Status status;
+  {
+    MutexLock lock(mutex_);
+    const auto found = sessions_.find(id);
+    if (found == sessions_.end()) return Aborted("the stream was closed");
+    Session& session = found->second;
+    session.last_heard = options_.clock.SteadyNow();
+    const std::string cluster = session.cluster;  // the session may end in Flush()
+    node_id = session.node_id;
+    status = Handle(session, message);
+    dropped = std::exchange(dropped_, {});
+    Flush(cluster);
+  }
+  if (!dropped.empty() && options_.dropped) options_.dropped(node_id, dropped);
   return status;
 }
 
@@ -140,7 +149,7 @@ Status TrackerHub::TakeInventory(Session& session, const v1::Inventory& inventor
   Tracker& tracker = ClusterOf(session.cluster).tracker;
   const SteadyTime now = options_.clock.SteadyNow();
   const auto added = TRY(ReadDigests(inventory.added()));
-  const auto removed = TRY(ReadDigests(inventory.removed()));
+  auto removed = TRY(ReadDigests(inventory.removed()));
   if (inventory.first()) {
     session.in_snapshot = true;
     session.snapshot.clear();
@@ -158,6 +167,7 @@ Status TrackerHub::TakeInventory(Session& session, const v1::Inventory& inventor
     }
   }
   tracker.HoldsNot(session.number, removed, now);
+  dropped_ = std::move(removed);
   if (const Status full = tracker.Holds(session.number, session.labels, added, now); !full.ok()) {
     Refuse(session, {}, full);
   }
@@ -172,6 +182,7 @@ Status TrackerHub::TakeInventory(Session& session, const v1::Inventory& inventor
   std::vector<Digest> lost = tracker.inventory().BlobsOf(session.number);
   std::erase_if(lost, [&](const Digest& blob) { return std::ranges::binary_search(named, blob); });
   tracker.HoldsNot(session.number, lost, now);
+  dropped_ = std::move(lost);
   return OkStatus();
 }
 

@@ -154,6 +154,19 @@ def test_a_standing_preheat_warms_who_comes_later_and_who_lost_it(bed, registry,
         shutil.rmtree(late.root / name)
     late.start()
     wait_for(lambda: warm(late), PATIENCE, "the node that lost it")
+    # One that stays connected loses it.
+    assert cluster.wait(job)["state"] == "SUCCESS"
+    first = cluster.nodes[0]
+
+    def attempt():
+        nodes = cluster.call("GET", f"/oapi/v1/jobs/{job}/nodes")[1]["nodes"]
+        return next(node["attempt"] for node in nodes if node["name"] == "n1")
+
+    before = attempt()
+    known = lambda: cluster.manager.json("nodes", "show", "n1")["blobs"] > 0
+    wait_for(known, PATIENCE, "the manager to hear what the node holds")
+    first.command("store", "rm", ref)
+    wait_for(lambda: attempt() > before and warm(first), 2 * PATIENCE, "the connected node that lost it")
     assert cluster.call("POST", f"/oapi/v1/jobs/{job}/cancel")[0] in (200, 409)
     for body, word in (({"refresh": "1h"}, "refresh"), ({"keep": True, "refresh": "1s"}, "refresh")):
         args = {"type": "preheat", "args": {"type": "image", "url": ref, **body}}
