@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "manager/failure_tolerance.h"
+#include "manager/text_pool.h"
 
 namespace hearth::manager {
 
@@ -117,7 +118,7 @@ struct JobTask {
 struct ItemFailure {
   uint32_t item = 0;
   StatusCode code = StatusCode::kUnknown;
-  std::string message;
+  SharedText message;
   friend bool operator==(const ItemFailure&, const ItemFailure&) = default;
 };
 
@@ -145,6 +146,8 @@ struct Target {
   uint32_t attempt = 1;  // numbers the orders; never used twice
   uint32_t failures = 0;
   std::vector<uint32_t> copies;  // verified; numbers of Job::tasks, ascending
+  uint32_t unlisted = 0;         // verified beside them: the list of tasks is full
+  uint32_t listed = 0;           // of Job::tasks, named by this node first
   std::vector<ItemFailure> why;  // of the last attempt that failed
   std::string depth;             // reached
   TargetBytes bytes;

@@ -123,7 +123,7 @@ json FailureJson(const JobSpec& spec, const ItemFailure& failure, const Target& 
           {"hostname", target.name},
           {"ip", target.host},
           {"code", StatusCodeName(failure.code)},
-          {"description", failure.message}};
+          {"description", failure.message.str()}};
 }
 
 // Appends entries until the budget is used up.
@@ -282,6 +282,7 @@ std::string JobNodesJson(const Job& job, const NodePage& page, const DiskFree& d
         break;
       }
     }
+    node["unlisted_tasks"] = target.unlisted;
     node["tasks"] = json::array();
     for (const uint32_t copy : target.copies) {
       if (budget.cut() || !budget.Add(node["tasks"], CopyJson(job.tasks[copy], target))) break;

@@ -170,10 +170,13 @@ Job HeadFrom(JobId id, const json& record) {
 
 json ToJson(const Target& target) {
   json why = json::array();
+  const SharedText* before = nullptr;
   for (const ItemFailure& failure : target.why) {
-    why.push_back({{"item", failure.item},
-                   {"code", static_cast<int>(failure.code)},
-                   {"message", failure.message}});
+    json one = {{"item", failure.item}, {"code", static_cast<int>(failure.code)}};
+    // Absent: as the one before.
+    if (before == nullptr || failure.message != *before) one["message"] = failure.message.str();
+    before = &failure.message;
+    why.push_back(std::move(one));
   }
   return {{"node_id", target.node_id},
           {"name", target.name},
@@ -183,6 +186,8 @@ json ToJson(const Target& target) {
           {"attempt", target.attempt},
           {"failures", target.failures},
           {"copies", target.copies},
+          {"unlisted", target.unlisted},
+          {"listed", target.listed},
           {"why", std::move(why)},
           {"depth", target.depth},
           {"bytes",
@@ -200,10 +205,13 @@ Target TargetFrom(const json& record) {
   Read(record, "attempt", target.attempt);
   Read(record, "failures", target.failures);
   Read(record, "copies", target.copies);
+  target.unlisted = record.value("unlisted", 0u);
+  target.listed = record.value("listed", 0u);
+  SharedText message;
   for (const json& failure : record.at("why")) {
+    if (failure.contains("message")) message = failure.at("message").get<std::string>();
     target.why.push_back({failure.at("item").get<uint32_t>(),
-                          static_cast<StatusCode>(failure.at("code").get<int>()),
-                          failure.at("message").get<std::string>()});
+                          static_cast<StatusCode>(failure.at("code").get<int>()), message});
   }
   Read(record, "depth", target.depth);
   const json& bytes = record.at("bytes");

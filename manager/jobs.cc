@@ -7,23 +7,6 @@ namespace hearth::manager {
 
 namespace {
 
-// What one node says of a URL is not what another one has.
-std::string KeyOf(const JobTask& task) {
-  return task.url + "\n" + (task.digest ? task.digest->ToString() : "") + "\n" +
-         std::to_string(task.size_bytes);
-}
-
-// Asking again brings nothing else.
-bool IsFinal(StatusCode code) {
-  return code == StatusCode::kInvalidArgument || code == StatusCode::kUnimplemented;
-}
-
-std::chrono::milliseconds RetryPause(uint32_t failures) {
-  std::chrono::milliseconds pause = Jobs::kFirstRetry;
-  for (uint32_t i = 1; i < failures && pause < Jobs::kLastRetry; ++i) pause *= 2;
-  return std::min(pause, Jobs::kLastRetry);
-}
-
 // Why a target is not done at the job's deadline.
 Status LateReason(const Target& target, bool online) {
   if (!online) {
@@ -34,7 +17,8 @@ Status LateReason(const Target& target, bool online) {
                             " of " + std::to_string(target.bytes.total) + " bytes were there)");
   }
   if (!target.why.empty()) {
-    return DeadlineExceeded("not done at the deadline; before that: " + target.why.front().message);
+    return DeadlineExceeded("not done at the deadline; before that: " +
+                            target.why.front().message.str());
   }
   return DeadlineExceeded("no slot was free for the node before the deadline");
 }
@@ -45,7 +29,7 @@ std::string Reason(const Job& job, size_t failed) {
       std::to_string(failed) + " of " + std::to_string(job.targets.size()) + " nodes failed";
   for (const Target& target : job.targets) {
     if (target.state != TargetState::kFailed || target.why.empty()) continue;
-    return text + "; " + target.name + ": " + target.why.front().message;
+    return text + "; " + target.name + ": " + target.why.front().message.str();
   }
   return text;
 }
@@ -66,6 +50,7 @@ Status Jobs::Add(Job job) {
   for (size_t i = 0; i < active.job.targets.size(); ++i) {
     Target& target = active.job.targets[i];
     active.by_node[target.node_id] = i;
+    target.why = Shared(std::move(target.why));
     if (target.state == TargetState::kDone || target.state == TargetState::kFailed) continue;
     target.state = TargetState::kWaiting;
     target.first_order = {};
@@ -209,104 +194,13 @@ bool Jobs::Progress(const std::string& node_id, JobId id, uint32_t attempt,
   return true;
 }
 
-void Jobs::Report(const std::string& node_id, JobId id, uint32_t attempt,
-                  const std::vector<ItemOutcome>& items, WallTime now) {
-  Active* active = Get(id);
-  if (active == nullptr) return;
-  const auto place = active->by_node.find(node_id);
-  if (place == active->by_node.end()) return;
-  const size_t index = place->second;
-  Target& target = active->job.targets[index];
-  const bool open = target.state == TargetState::kWaiting || target.state == TargetState::kRunning;
-  if (!open || target.attempt != attempt) return;
-
-  LeaveRunning(*active, index);
-  active->ready.erase(index);
-  active->retry_at.erase(index);
-  target.bytes = {};
-  std::vector<ItemFailure> why;
-  if (items.size() != active->job.spec.items.size()) {
-    why = OnAllItems(active->job, Internal("the node answered for another number of items"));
-  } else if (const Status added = AddCopies(*active, target, items); !added.ok()) {
-    why = OnAllItems(active->job, added);
-  } else {
-    for (size_t i = 0; i < items.size(); ++i) {
-      Status status = items[i].status;
-      const bool copied = active->job.spec.dry_run || !items[i].copies.empty();
-      if (status.ok() && !copied) status = Internal("the node names no copy");
-      if (!status.ok()) {
-        why.push_back({static_cast<uint32_t>(i), status.code(), status.message()});
-      }
-    }
-  }
-  if (why.empty()) {
-    Complete(*active, index, now);
-  } else {
-    Fail(*active, index, std::move(why), now);
-  }
-  DispatchAll();
-}
-
-Status Jobs::AddCopies(Active& active, Target& target, const std::vector<ItemOutcome>& items) {
-  std::set<uint32_t> copies;
-  for (const ItemOutcome& item : items) {
-    ::hearth::manager::Add(item.bytes, target.bytes);
-    target.depth = item.depth;
-    if (!item.status.ok()) continue;
-    for (const JobTask& copy : item.copies) {
-      const std::string key = KeyOf(copy);
-      auto known = active.by_copy.find(key);
-      if (known == active.by_copy.end()) {
-        if (active.job.tasks.size() >= kMaxTasksPerJob) {
-          return ResourceExhausted("the job has more than " + std::to_string(kMaxTasksPerJob) +
-                                   " blobs and files");
-        }
-        known = active.by_copy.emplace(key, static_cast<uint32_t>(active.job.tasks.size())).first;
-        active.job.tasks.push_back(copy);
-      }
-      copies.insert(known->second);
-    }
-  }
-  target.copies.assign(copies.begin(), copies.end());
-  return OkStatus();
-}
-
-void Jobs::Complete(Active& active, size_t index, WallTime now) {
-  Target& target = active.job.targets[index];
-  target.state = TargetState::kDone;
-  target.why.clear();
-  active.job.updated = now;
-  --active.open;
-  Emit(JobAction::Kind::kSaveTarget, active, index);
-  EndIfSettled(active, now);
-}
-
 std::vector<ItemFailure> Jobs::OnAllItems(const Job& job, const Status& why) {
   std::vector<ItemFailure> failures;
+  const SharedText text = why.message();
   for (size_t i = 0; i < job.spec.items.size(); ++i) {
-    failures.push_back({static_cast<uint32_t>(i), why.code(), why.message()});
+    failures.push_back({static_cast<uint32_t>(i), why.code(), text});
   }
   return failures;
-}
-
-void Jobs::Fail(Active& active, size_t index, std::vector<ItemFailure> why, WallTime now) {
-  Target& target = active.job.targets[index];
-  const bool final =
-      std::ranges::all_of(why, [](const ItemFailure& item) { return IsFinal(item.code); });
-  target.why = std::move(why);
-  ++target.failures;
-  active.job.updated = now;
-  if (!final && target.failures <= active.job.spec.retries) {
-    ++target.attempt;
-    active.retry_at[index] = now + RetryPause(target.failures);
-    Emit(JobAction::Kind::kSaveTarget, active, index);
-    return;
-  }
-  target.state = TargetState::kFailed;
-  --active.open;
-  Emit(JobAction::Kind::kSaveTarget, active, index);
-  StopEarly(active, now);
-  EndIfSettled(active, now);
 }
 
 void Jobs::FailTarget(Active& active, size_t index, const Status& why) {
@@ -317,7 +211,7 @@ void Jobs::FailTarget(Active& active, size_t index, const Status& why) {
   }
   active.ready.erase(index);
   active.retry_at.erase(index);
-  target.why = OnAllItems(active.job, why);
+  target.why = Shared(OnAllItems(active.job, why));
   target.state = TargetState::kFailed;
   --active.open;
   Emit(JobAction::Kind::kSaveTarget, active, index);
@@ -407,6 +301,7 @@ void Jobs::EndIfSettled(Active& active, WallTime now) {
 }
 
 void Jobs::Tick(WallTime now) {
+  texts_.Sweep();
   for (auto& known : active_) {
     Active& active = known.second;
     if (active.job.state != JobState::kPending) continue;

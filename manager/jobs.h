@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "manager/job.h"
+#include "manager/text_pool.h"
 
 namespace hearth::manager {
 
@@ -50,7 +51,9 @@ struct ItemOutcome {
 class Jobs {
  public:
   static constexpr size_t kMaxActive = 1'000;
-  static constexpr size_t kMaxTasksPerJob = 65'536;
+  static constexpr size_t kMaxTasksPerJob = 65'536;               // that are listed
+  static constexpr size_t kMaxTasksOfNode = 16'384;               // of them, named by it first
+  static constexpr size_t kMaxTextBytes = 16 << 20;               // of all failures together
   static constexpr size_t kMaxOrdersPerNode = 16;                 // of all jobs at once
   static constexpr std::chrono::milliseconds kFirstRetry{1'000};  // doubles up to …
   static constexpr std::chrono::milliseconds kLastRetry{60'000};
@@ -115,13 +118,18 @@ class Jobs {
   static std::pair<uint32_t, JobId> TurnOf(const Job& job);
   // Out of what it was, for good or until `retry_at`.
   void LeaveRunning(Active& active, size_t index);
-  void Fail(Active& active, size_t index, std::vector<ItemFailure> why, WallTime now);
+  static bool IsTriedAgain(const Active& active, const Target& target,
+                           const std::vector<ItemFailure>& why);
+  void Fail(Active& active, size_t index, std::vector<ItemFailure> why, bool again, WallTime now);
+  // Their texts within what is kept.
+  std::vector<ItemFailure> Shared(std::vector<ItemFailure> why);
   // False: it has not settled.
   bool AskOne(Active& active, const Target& wanted);
   void FailAll(Active& active, const Status& why, WallTime now);
   static std::vector<ItemFailure> OnAllItems(const Job& job, const Status& why);
   void Complete(Active& active, size_t index, WallTime now);
-  Status AddCopies(Active& active, Target& target, const std::vector<ItemOutcome>& items);
+  static std::string KeyOf(const JobTask& task);
+  static void AddCopies(Active& active, Target& target, const std::vector<ItemOutcome>& items);
   // Of a job that stops early, where too many failed: its waiting targets are not tried.
   void StopEarly(Active& active, WallTime now);
   // Targets of a pull job whose time is up.
@@ -133,6 +141,7 @@ class Jobs {
   std::map<JobId, Active> active_;
   std::set<std::pair<uint32_t, JobId>> turns_;  // by falling priority, then age
   std::unordered_map<std::string, NodeState> nodes_;
+  TextPool texts_{kMaxTextBytes};
   std::vector<JobAction> actions_;
 };
 

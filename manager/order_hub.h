@@ -49,7 +49,8 @@ class OrderHub {
  public:
   static constexpr uint32_t kProtocol = 1;
   static constexpr uint32_t kOldestProtocol = 1;
-  static constexpr size_t kMaxTargets = 500'000;  // of all jobs under way
+  static constexpr size_t kMaxTargets = 500'000;     // of all jobs under way …
+  static constexpr size_t kMaxOutcomes = 4'000'000;  // … and of all their items: one may fail each
   static constexpr size_t kMaxStanding = 100;
   static constexpr std::chrono::seconds kStandingPause{5};  // until a node that came is asked
   static constexpr size_t kMaxResumedAtOnce = 8;            // standing ones, by one Tick()
@@ -137,8 +138,8 @@ class OrderHub {
   Result<std::optional<JobId>> JobOfKey(const Origin& origin) const REQUIRES(mutex_);
   // Into the core, with its secrets.
   Status Begin(Job job) REQUIRES(mutex_);
-  // kResourceExhausted: so many more under way are too many.
-  Status CheckLoad(size_t jobs, size_t targets) const REQUIRES(mutex_);
+  // kResourceExhausted: so many more under way are too many. `outcomes`: targets times items.
+  Status CheckLoad(size_t jobs, size_t targets, size_t outcomes) const REQUIRES(mutex_);
   void MakeRoom(size_t jobs) REQUIRES(mutex_);
   // Numbers them, writes them down and begins.
   Result<std::vector<JobId>> Add(std::vector<NewJob> jobs) REQUIRES(mutex_);

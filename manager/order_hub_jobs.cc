@@ -59,12 +59,16 @@ Result<Job> OrderHub::HeadOf(JobId id) const {
   return head;
 }
 
-Status OrderHub::CheckLoad(size_t jobs, size_t targets) const {
+Status OrderHub::CheckLoad(size_t jobs, size_t targets, size_t outcomes) const {
   if (jobs_.Ids().size() + jobs > Jobs::kMaxActive) {
     return ResourceExhausted("too many jobs are under way (wait for some, or cancel them)");
   }
-  for (const JobId id : jobs_.Ids()) targets += jobs_.Find(id)->targets.size();
-  if (targets > kMaxTargets) {
+  for (const JobId id : jobs_.Ids()) {
+    const Job& job = *jobs_.Find(id);
+    targets += job.targets.size();
+    outcomes += job.targets.size() * job.spec.items.size();
+  }
+  if (targets > kMaxTargets || outcomes > kMaxOutcomes) {
     return ResourceExhausted("the jobs under way are for too many nodes together (wait for some)");
   }
   return OkStatus();
@@ -129,11 +133,13 @@ Result<std::vector<JobId>> OrderHub::CreateNamed(std::vector<NewJob> jobs) {
 Result<std::vector<JobId>> OrderHub::Add(std::vector<NewJob> jobs) {
   const std::vector<Node> nodes = options_.fleet.List();
   size_t targets = 0;
+  size_t outcomes = 0;
   for (NewJob& job : jobs) {
     job.job.targets = TRY(job.choose(nodes));
     targets += job.job.targets.size();
+    outcomes += job.job.targets.size() * job.job.spec.items.size();
   }
-  TRY_STATUS(CheckLoad(jobs.size(), targets));
+  TRY_STATUS(CheckLoad(jobs.size(), targets, outcomes));
   const bool stands =
       std::ranges::any_of(jobs, [](const NewJob& job) { return job.job.spec.keep; });
   if (stands && CountStanding() >= kMaxStanding) {

@@ -122,7 +122,7 @@ void OrderHub::Returned(const std::string& node_id) {
 }
 
 Status OrderHub::Resume(Job job, Writes writes) {
-  TRY_STATUS(CheckLoad(1, CountsOf(job).waiting));
+  TRY_STATUS(CheckLoad(1, job.targets.size(), job.targets.size() * job.spec.items.size()));
   TRY_STATUS(writes == Writes::kAll ? options_.store.Replace(job) : options_.store.SaveRound(job));
   const JobId id = job.id;
   ended_.erase(id);

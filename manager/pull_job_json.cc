@@ -115,7 +115,7 @@ json NodeJson(const Job& job, const Target& target, bool& truncated) {
     if (why.item >= job.spec.items.size() || !failed.insert(why.item).second) continue;
     add({{"image", job.spec.items[why.item].url},
          {"status", "False"},
-         {"reason", why.message.substr(0, kMaxReasonBytes)}});
+         {"reason", why.message.str().substr(0, kMaxReasonBytes)}});
   }
   const bool settled = target.state == TargetState::kDone || target.state == TargetState::kFailed;
   for (uint32_t i = 0; settled && i < job.spec.items.size(); ++i) {
@@ -125,7 +125,9 @@ json NodeJson(const Job& job, const Target& target, bool& truncated) {
               {"imageStatus", std::move(images)}, {"attempt", target.attempt},
               {"bytesDone", target.bytes.done},   {"bytesTotal", target.bytes.total},
               {"peerBytes", target.bytes.peer},   {"originBytes", target.bytes.origin}};
-  if (!target.why.empty()) out["reason"] = target.why.front().message.substr(0, kMaxReasonBytes);
+  if (!target.why.empty()) {
+    out["reason"] = target.why.front().message.str().substr(0, kMaxReasonBytes);
+  }
   return out;
 }
 

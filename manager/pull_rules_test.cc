@@ -60,7 +60,7 @@ class PullRulesTest : public ::testing::Test {
     return jobs_.Find(1)->targets.front();
   }
   uint32_t AttemptOf(const std::string& node) const { return Of(node).attempt; }
-  std::string WhyOf(const std::string& node) const { return Of(node).why.at(0).message; }
+  std::string WhyOf(const std::string& node) const { return Of(node).why.at(0).message.str(); }
 
   // One letter a target: waiting ".", running "r", done "D", failed "F"; then the job's state.
   std::string Picture() const {

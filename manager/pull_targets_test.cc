@@ -26,7 +26,7 @@ std::vector<std::string> Shown(const std::vector<Target>& targets) {
   std::vector<std::string> out;
   for (const Target& target : targets) {
     out.push_back(target.name + " " + std::string(TargetStateName(target.state)) +
-                  (target.why.empty() ? "" : ": " + target.why.front().message));
+                  (target.why.empty() ? "" : ": " + target.why.front().message.str()));
   }
   return out;
 }
