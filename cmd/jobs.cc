@@ -91,13 +91,25 @@ std::string NodesOf(const json& job) {
   return text;
 }
 
+std::optional<double> EtaOf(const json& progress) {
+  const json left = Member(progress, "eta_seconds");
+  return left.is_number() ? std::optional(left.get<double>()) : std::nullopt;
+}
+
+// " at 12 MB/s, eta 40s", while something comes
+std::string PaceOf(const json& progress) {
+  const uint64_t rate = NumberOf(progress, "bytes_per_second");
+  if (rate == 0) return "";
+  return " at " + FormatRate(static_cast<double>(rate)) + ", eta " + FormatEta(EtaOf(progress));
+}
+
 std::string ProgressLine(const json& job) {
   const json progress = Member(job, "progress");
   const uint64_t done = NumberOf(progress, "bytes_done");
   const uint64_t total = NumberOf(progress, "bytes_total");
   return "job " + Member(job, "id").dump() + " " + Bar(done, total, kBarCells) + " " +
-         FormatByteSize(done) + " of " + FormatByteSize(total) + ", " + NodesOf(job) + ", " +
-         TextOf(job, "state");
+         FormatByteSize(done) + " of " + FormatByteSize(total) + PaceOf(progress) + ", " +
+         NodesOf(job) + ", " + TextOf(job, "state");
 }
 
 void PrintFailures(const json& job) {
@@ -131,8 +143,13 @@ void ShowJob(const json& job) {
   }
   const json progress = Member(job, "progress");
   table.Add({"nodes", NodesOf(job)});
-  for (const char* key : {"bytes_done", "bytes_total", "peer_bytes", "origin_bytes"}) {
+  for (const char* key :
+       {"bytes_done", "bytes_total", "peer_bytes", "origin_bytes", "present_bytes"}) {
     table.Add({key, FormatByteSize(NumberOf(progress, key))});
+  }
+  if (const uint64_t rate = NumberOf(progress, "bytes_per_second"); rate > 0) {
+    table.Add({"rate", FormatRate(static_cast<double>(rate))});
+    table.Add({"eta", FormatEta(EtaOf(progress))});
   }
   std::cout << table.ToString();
 }

@@ -68,6 +68,36 @@ void Add(const TargetBytes& more, TargetBytes& sum) {
   sum.layers_missing += more.layers_missing;
 }
 
+uint64_t ReceivedOf(const TargetBytes& bytes) {
+  return std::max(bytes.fetched, bytes.peer + bytes.origin);
+}
+
+uint64_t PresentOf(const TargetBytes& bytes) {
+  return bytes.done - std::min(bytes.done, ReceivedOf(bytes));
+}
+
+std::optional<std::chrono::seconds> TimeLeftOf(const Job& job) {
+  if (job.bytes_per_second == 0) return std::nullopt;
+  uint64_t left = 0;
+  uint64_t known = 0;
+  uint64_t known_bytes = 0;
+  uint64_t unknown = 0;
+  for (const Target& target : job.targets) {
+    const bool open =
+        target.state == TargetState::kWaiting || target.state == TargetState::kRunning;
+    if (target.bytes.total > 0) {
+      ++known;
+      known_bytes += target.bytes.total;
+      if (open) left += target.bytes.total - std::min(target.bytes.total, target.bytes.done);
+    } else if (open) {
+      ++unknown;
+    }
+  }
+  if (known == 0) return std::nullopt;
+  left += unknown * (known_bytes / known);
+  return std::chrono::seconds((left + job.bytes_per_second - 1) / job.bytes_per_second);
+}
+
 JobCounts CountsOf(const Job& job) {
   JobCounts counts;
   for (const Target& target : job.targets) {
@@ -86,6 +116,7 @@ JobCounts CountsOf(const Job& job) {
         break;
     }
     Add(target.bytes, counts.bytes);
+    counts.present_bytes += PresentOf(target.bytes);
   }
   return counts;
 }

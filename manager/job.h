@@ -135,6 +135,9 @@ struct TargetBytes {
 };
 
 void Add(const TargetBytes& more, TargetBytes& sum);
+// Of what came: by the end told as fetched, until then by source.
+uint64_t ReceivedOf(const TargetBytes& bytes);
+uint64_t PresentOf(const TargetBytes& bytes);  // of what is done, what was there before
 
 // A node's share.
 struct Target {
@@ -173,6 +176,7 @@ struct Job {
   std::string request_sum;  // of the body that came with the key
   std::vector<Target> targets;
   std::vector<JobTask> tasks;
+  uint64_t bytes_per_second = 0;  // that came lately; of a job under way
 };
 
 // What GET and the list need of a job without its targets.
@@ -182,8 +186,12 @@ struct JobCounts {
   size_t done = 0;
   size_t failed = 0;
   TargetBytes bytes;
+  uint64_t present_bytes = 0;  // of those done, what was there before
   size_t total() const { return waiting + running + done + failed; }
 };
 JobCounts CountsOf(const Job& job);
+// Of a job under way, at its rate of now; nodes that have not begun are taken for as large as the
+// others. None: nothing comes, or how much there is is not known.
+std::optional<std::chrono::seconds> TimeLeftOf(const Job& job);
 
 }  // namespace hearth::manager

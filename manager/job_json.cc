@@ -217,18 +217,19 @@ json ResultJson(const Job& job, const std::vector<ClusterInfo>& clusters) {
 }
 
 json BytesJson(const TargetBytes& bytes) {
-  return {{"bytes_done", bytes.done},
-          {"bytes_total", bytes.total},
-          {"bytes_fetched", bytes.fetched},
-          {"peer_bytes", bytes.peer},
-          {"origin_bytes", bytes.origin},
-          {"bytes_missing", bytes.missing},
-          {"layers_missing", bytes.layers_missing}};
+  return {{"bytes_done", bytes.done},       {"bytes_total", bytes.total},
+          {"bytes_fetched", bytes.fetched}, {"peer_bytes", bytes.peer},
+          {"origin_bytes", bytes.origin},   {"present_bytes", PresentOf(bytes)},
+          {"bytes_missing", bytes.missing}, {"layers_missing", bytes.layers_missing}};
 }
 
 json ProgressJson(const Job& job) {
   const JobCounts counts = CountsOf(job);
   json progress = BytesJson(counts.bytes);
+  progress["present_bytes"] = counts.present_bytes;
+  progress["bytes_per_second"] = job.bytes_per_second;
+  const auto left = TimeLeftOf(job);
+  progress["eta_seconds"] = left ? json(left->count()) : json(nullptr);
   progress["nodes"] = {{"total", counts.total()},
                        {"waiting", counts.waiting},
                        {"running", counts.running},

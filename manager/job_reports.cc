@@ -1,6 +1,7 @@
 // What nodes report of their orders: Jobs::Report() of jobs.h, and what is kept of it.
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "manager/jobs.h"
 
@@ -58,7 +59,7 @@ void Jobs::Report(const std::string& node_id, JobId id, uint32_t attempt,
   LeaveRunning(*active, index);
   active->ready.erase(index);
   active->retry_at.erase(index);
-  target.bytes = {};
+  const TargetBytes before = std::exchange(target.bytes, {});
   const bool answered = items.size() == active->job.spec.items.size();
   std::vector<ItemFailure> why;
   if (answered) {
@@ -67,6 +68,7 @@ void Jobs::Report(const std::string& node_id, JobId id, uint32_t attempt,
       ::hearth::manager::Add(item.bytes, target.bytes);
       target.depth = item.depth;
     }
+    Measure(*active, before, target.bytes, now);
   } else {
     why = OnAllItems(active->job, Internal("the node answered for another number of items"));
   }

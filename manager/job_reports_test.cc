@@ -6,7 +6,9 @@
 namespace hearth::manager {
 namespace {
 
-constexpr WallTime kNow{std::chrono::seconds(1'700'000'000)};
+using std::chrono::seconds;
+
+constexpr WallTime kNow{seconds(1'700'000'000)};
 
 class JobReportsTest : public ::testing::Test {
  protected:
@@ -111,6 +113,50 @@ TEST_F(JobReportsTest, TextsThatAllDifferAreKeptUpToALimit) {
     EXPECT_LT(texts.size(), 20u);
   }
   EXPECT_LT(bytes, kNodes * (17u << 10));
+}
+
+// ---- how fast it goes
+
+TEST_F(JobReportsTest, TheRateIsOfWhatComesAndFallsWhereNothingDoes) {
+  Add(3);
+  const auto tell = [&](size_t node, const TargetBytes& bytes, int second) {
+    EXPECT_TRUE(jobs_.Progress(std::to_string(node), 1, 1, bytes, kNow + seconds(second)));
+  };
+  EXPECT_EQ(TimeLeftOf(Shown()), std::nullopt);
+  // 400 of node 0 were there.
+  tell(0, {.done = 400, .total = 1'000}, 0);
+  EXPECT_EQ(Shown().bytes_per_second, 0u);
+  tell(0, {.done = 600, .total = 1'000, .peer = 150, .origin = 50}, 1);
+  EXPECT_EQ(Shown().bytes_per_second, 200u);
+  EXPECT_EQ(CountsOf(Shown()).present_bytes, 400u);
+  // 400 of it, and two more nodes as large.
+  EXPECT_EQ(TimeLeftOf(Shown()), seconds(12));
+  tell(1, {.done = 400, .total = 1'000, .origin = 400}, 2);
+  EXPECT_EQ(Shown().bytes_per_second, 300u);
+  (void)jobs_.Take();
+  jobs_.Tick(kNow + seconds(2));
+  EXPECT_TRUE(jobs_.Take().empty());
+  jobs_.Tick(kNow + seconds(5));
+  EXPECT_EQ(Shown().bytes_per_second, 120u);
+  ASSERT_EQ(jobs_.Take().size(), 1u);  // readers are told
+  jobs_.Tick(kNow + seconds(15));
+  EXPECT_EQ(Shown().bytes_per_second, 0u);
+  EXPECT_EQ(TimeLeftOf(Shown()), std::nullopt);
+  EXPECT_EQ(jobs_.Take().size(), 1u);
+  jobs_.Tick(kNow + seconds(16));
+  EXPECT_TRUE(jobs_.Take().empty());
+}
+
+TEST_F(JobReportsTest, AnEndedJobHasNoRateAndSaysWhatWasThereBefore) {
+  Add(1);
+  EXPECT_TRUE(jobs_.Progress("0", 1, 1, {.done = 10, .total = 1'000, .peer = 10}, kNow));
+  ItemOutcome item = Copies("i", 1);
+  item.bytes = {.done = 1'000, .total = 1'000, .fetched = 700, .peer = 600, .origin = 50};
+  Report(0, {item});
+  EXPECT_EQ(Shown().state, JobState::kSuccess);
+  EXPECT_EQ(Shown().bytes_per_second, 0u);
+  EXPECT_EQ(CountsOf(Shown()).present_bytes, 300u);
+  EXPECT_EQ(TimeLeftOf(Shown()), std::nullopt);
 }
 
 }  // namespace

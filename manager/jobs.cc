@@ -182,7 +182,7 @@ void Jobs::LeaveRunning(Active& active, size_t index) {
 }
 
 bool Jobs::Progress(const std::string& node_id, JobId id, uint32_t attempt,
-                    const TargetBytes& bytes) {
+                    const TargetBytes& bytes, WallTime now) {
   Active* active = Get(id);
   if (active == nullptr) return false;
   const auto place = active->by_node.find(node_id);
@@ -190,8 +190,16 @@ bool Jobs::Progress(const std::string& node_id, JobId id, uint32_t attempt,
   Target& target = active->job.targets[place->second];
   const bool running = target.state == TargetState::kRunning && target.attempt == attempt;
   if (!running || target.bytes == bytes) return false;
+  Measure(*active, target.bytes, bytes, now);
   target.bytes = bytes;
   return true;
+}
+
+void Jobs::Measure(Active& active, const TargetBytes& before, const TargetBytes& after,
+                   WallTime now) {
+  const uint64_t received = ReceivedOf(after);
+  active.meter.Add(received - std::min(received, ReceivedOf(before)), now);
+  active.job.bytes_per_second = active.meter.Rate(now);
 }
 
 std::vector<ItemFailure> Jobs::OnAllItems(const Job& job, const Status& why) {
@@ -295,6 +303,7 @@ void Jobs::EndIfSettled(Active& active, WallTime now) {
       !active.job.spec.failure_tolerate.Exceeded(static_cast<uint32_t>(counts.failed),
                                                  static_cast<uint32_t>(counts.total()));
   active.job.state = success ? JobState::kSuccess : JobState::kFailure;
+  active.job.bytes_per_second = 0;
   active.job.reason = counts.failed > 0 || !success ? Reason(active.job, counts.failed) : "";
   active.job.updated = now;
   Emit(JobAction::Kind::kSaveJob, active, 0);
@@ -305,6 +314,10 @@ void Jobs::Tick(WallTime now) {
   for (auto& known : active_) {
     Active& active = known.second;
     if (active.job.state != JobState::kPending) continue;
+    const uint64_t rate = active.meter.Rate(now);
+    if (std::exchange(active.job.bytes_per_second, rate) != rate) {
+      Emit(JobAction::Kind::kShow, active, 0);
+    }
     if (active.job.deadline != WallTime{} && now >= active.job.deadline) {
       FailAll(active, DeadlineExceeded(""), now);
       continue;

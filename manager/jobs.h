@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "manager/job.h"
+#include "manager/rate_meter.h"
 #include "manager/text_pool.h"
 
 namespace hearth::manager {
@@ -30,10 +31,11 @@ struct JobAction {
     kCancel,      // the node is to stop
     kSaveTarget,  // write the target down
     kSaveJob,     // write the job's head down; one whose state is not PENDING has ended
+    kShow,        // it looks otherwise than before
   };
   Kind kind = Kind::kSend;
   JobId job = 0;
-  size_t target = 0;  // of all but kSaveJob
+  size_t target = 0;  // of all but kSaveJob and kShow
   // Of kCancel, whose job may be gone:
   uint32_t attempt = 0;
   std::string uid = {};
@@ -75,7 +77,8 @@ class Jobs {
   std::vector<std::pair<JobId, uint32_t>> Wanted(const std::string& node_id) const;
 
   // False: it is of no order that runs, or says nothing new.
-  bool Progress(const std::string& node_id, JobId id, uint32_t attempt, const TargetBytes& bytes);
+  bool Progress(const std::string& node_id, JobId id, uint32_t attempt, const TargetBytes& bytes,
+                WallTime now);
   // How an order ended. What is not wanted any more is ignored; a report that does not answer each
   // item counts as a failure.
   void Report(const std::string& node_id, JobId id, uint32_t attempt,
@@ -89,7 +92,7 @@ class Jobs {
   Status Abort(JobId id, const Status& why, WallTime now);
   // kNotFound: no such job under way.
   Status SetBio(JobId id, const std::string& bio, WallTime now);
-  // Deadlines and retries that are due.
+  // Deadlines and retries that are due; how fast bytes come now.
   void Tick(WallTime now);
 
   std::vector<JobAction> Take();
@@ -103,6 +106,7 @@ class Jobs {
     std::map<size_t, WallTime> retry_at;
     size_t slots_taken = 0;  // running, and its node is there
     size_t open = 0;         // neither done nor failed
+    RateMeter meter;
     // Of a pull job: since when no open target's node is there; {} = one is.
     WallTime unreachable_since{};
   };
@@ -135,6 +139,9 @@ class Jobs {
   // Targets of a pull job whose time is up.
   void TickPull(Active& active, WallTime now);
   void FailTarget(Active& active, size_t index, const Status& why);
+  // What came for a target since it was last said.
+  static void Measure(Active& active, const TargetBytes& before, const TargetBytes& after,
+                      WallTime now);
   void EndIfSettled(Active& active, WallTime now);
   void Emit(JobAction::Kind kind, const Active& active, size_t index);
 

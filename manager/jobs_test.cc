@@ -88,6 +88,9 @@ class JobsTest : public ::testing::Test {
         case JobAction::Kind::kSaveJob:
           said.push_back("end " + std::string(JobStateName(job->state)));
           break;
+        case JobAction::Kind::kShow:
+          said.push_back("show");
+          break;
       }
     }
     return said;
@@ -142,7 +145,7 @@ TEST_F(JobsTest, ADrainedNodeEndsItsShareAndGivesItsSlotToTheNext) {
 TEST_F(JobsTest, IsNoSuccessForBeingSent) {
   jobs_.Online("a");
   const JobId id = Add("a");
-  jobs_.Progress("a", id, 1, {.done = 10, .total = 10});
+  jobs_.Progress("a", id, 1, {.done = 10, .total = 10}, kNow);
   jobs_.Tick(kNow + minutes(59));
   EXPECT_EQ(jobs_.Find(id)->state, JobState::kPending);
   EXPECT_EQ(CountsOf(*jobs_.Find(id)).bytes.done, 10u);

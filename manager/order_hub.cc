@@ -117,7 +117,8 @@ Status OrderHub::Receive(SessionId session, const v1::OrdersFromNode& message) {
                               .peer = said.peer_bytes(),
                               .origin = said.origin_bytes()};
       const JobId id = said.order().job();
-      if (jobs_.Progress(found->second.node_id, id, said.order().attempt(), bytes)) {
+      if (jobs_.Progress(found->second.node_id, id, said.order().attempt(), bytes,
+                         options_.clock.WallNow())) {
         feed_.Changed(id);
       }
       return OkStatus();
@@ -246,6 +247,8 @@ bool OrderHub::Apply() {
         case JobAction::Kind::kSaveJob:
           kept = SaveJob(action.job) && kept;
           break;
+        case JobAction::Kind::kShow:
+          break;  // as of all others, readers are told
       }
     }
   }

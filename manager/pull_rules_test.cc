@@ -192,7 +192,7 @@ TEST_F(PullRulesTest, ASlowNodeIsToldToStopGivesUpItsSlotAndIsNotHeardAfterwards
   jobs_.Tick(kNow);
   const uint32_t attempt = AttemptOf("a");
   (void)jobs_.Take();
-  EXPECT_TRUE(jobs_.Progress("a", 1, attempt, {.done = 1, .total = 100}));
+  EXPECT_TRUE(jobs_.Progress("a", 1, attempt, {.done = 1, .total = 100}, kNow));
   jobs_.Tick(kNow + seconds(100));
   EXPECT_EQ(Picture(), "Fr PENDING") << "it had its time, whatever retries are left";
   const auto actions = jobs_.Take();
@@ -203,7 +203,7 @@ TEST_F(PullRulesTest, ASlowNodeIsToldToStopGivesUpItsSlotAndIsNotHeardAfterwards
                                   }),
             1);
   Done("a", kNow + seconds(101));
-  EXPECT_FALSE(jobs_.Progress("a", 1, attempt, {.done = 99, .total = 100}));
+  EXPECT_FALSE(jobs_.Progress("a", 1, attempt, {.done = 99, .total = 100}, kNow));
   EXPECT_EQ(Picture(), "Fr PENDING");
 }
 

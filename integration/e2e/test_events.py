@@ -50,6 +50,25 @@ def file_job(cluster, origin, name):
     return cluster.create({"type": "file", "url": f"http://{origin.address}{name}"})
 
 
+def test_progress_says_how_fast_bytes_come_how_long_it_takes_and_what_was_there(shared):
+    cluster, origin = shared
+    file = origin.put("/slow", b"s" * (4 << 20), rate=300_000, signed=False)
+    args = {"type": "file", "url": f"http://{origin.address}/slow"}
+    job = cluster.create(args)["id"]
+
+    def progress():
+        return cluster.job(job)["progress"]
+
+    wait_for(lambda: progress()["bytes_per_second"] > 0 and progress()["eta_seconds"], PATIENCE, "a rate and what is left")
+    shown = cluster.manager.command("jobs", "show", job, token=cluster.token).stdout
+    assert "rate" in shown and "eta" in shown
+    file.rate = 0
+    done = cluster.wait(job)["progress"]
+    assert (done["bytes_per_second"], done["eta_seconds"], done["present_bytes"]) == (0, None, 0)
+    again = cluster.wait(cluster.create(args)["id"])["progress"]
+    assert (again["bytes_fetched"], again["present_bytes"]) == (0, 4 << 20)
+
+
 def test_a_job_is_followed_from_its_creation_to_its_end(shared):
     cluster, origin = shared
     job = file_job(cluster, origin, "/a")
