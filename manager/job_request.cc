@@ -36,6 +36,7 @@ struct Reader {
   void Platforms();
   void Scope();
   void Pace();
+  void Pin();
   void Standing();
   void Timeout();
   void Login();
@@ -127,16 +128,7 @@ void Reader::Pace() {
   Number("retry", JobRequest::kMaxRetries, out.spec.retries);
   Timeout();
   Standing();
-  std::string pin;
-  args.Scalar("pin", pin);
-  if (!pin.empty()) {
-    const auto life = ParseDuration(pin);
-    if (life.ok() && *life > std::chrono::nanoseconds(0)) {
-      out.spec.pin = std::chrono::ceil<std::chrono::seconds>(*life);
-    } else {
-      args.Reject("pin", "must be a duration as \"24h\"");
-    }
-  }
+  Pin();
   Number("priority", JobRequest::kMaxPriority, out.spec.priority);
   args.Flag("dry_run", out.spec.dry_run);
   if (out.spec.dry_run && out.spec.keep) args.Reject("keep", "is of preheats, not of a dry run");
@@ -149,6 +141,25 @@ void Reader::Pace() {
   const auto share = FailureTolerance::Parse(tolerate);
   if (!share.ok()) return args.Reject("failure_tolerate", share.status().message());
   out.spec.failure_tolerate = *share;
+}
+
+// Two names for one: kept at least so long.
+void Reader::Pin() {
+  for (const char* name : {"pin", "ttl"}) {
+    std::string text;
+    args.Scalar(name, text);
+    if (text.empty() || text == "0") continue;
+    const auto life = ParseDuration(text);
+    if (!life.ok() || *life <= std::chrono::nanoseconds(0)) {
+      args.Reject(name, "must be a duration as \"24h\"");
+      continue;
+    }
+    const auto seconds = std::chrono::ceil<std::chrono::seconds>(*life);
+    if (out.spec.pin.count() > 0 && out.spec.pin != seconds) {
+      args.Reject(name, "is another name of pin, which says otherwise");
+    }
+    out.spec.pin = seconds;
+  }
 }
 
 void Reader::Standing() {

@@ -165,6 +165,12 @@ TEST(JobRequestTest, ReadsTimesAndShares) {
   EXPECT_EQ(ParseArgs(Image(R"("failureTolerate": 0.1)"))->spec.failure_tolerate,
             FailureTolerance::Parse("0.1").value());
   EXPECT_EQ(ParseArgs(Image(R"("pin": "24h")"))->spec.pin, std::chrono::hours(24));
+  EXPECT_EQ(ParseArgs(Image(R"("ttl": "24h")"))->spec.pin, std::chrono::hours(24));
+  EXPECT_EQ(ParseArgs(Image(R"("ttl": 0, "pin": 0)"))->spec.pin, std::chrono::hours(0));
+  EXPECT_EQ(ParseArgs(Image(R"("ttl": "1d", "pin": "24h")"))->spec.pin, std::chrono::hours(24));
+  EXPECT_THAT(ParseArgs(Image(R"("ttl": "1h", "pin": "24h")")).status().message(),
+              HasSubstr("ttl: is another name of pin"));
+  EXPECT_THAT(ParseArgs(Image(R"("ttl": "soon")")).status().message(), HasSubstr("ttl: must be"));
 }
 
 TEST(JobRequestTest, TakesReferencesAndSeveralAtOnce) {
