@@ -77,6 +77,13 @@ Status ManagerParts::OpenStore(const config::ManagerConfig& config) {
 
 Status ManagerParts::OpenHubs(const LiveManagerConfig& live) {
   secrets.emplace(*kv, *sealer);
+  // At each start, so that a key that is not the first one is needed no more once it has succeeded.
+  const auto renewed = secrets->Renew();
+  if (!renewed.ok()) {
+    LOG_WARNING("kept secrets are not sealed with the first key", {{"error", renewed.status()}});
+  } else if (*renewed > 0) {
+    LOG_INFO("sealed kept secrets with the first key", {{"secrets", *renewed}});
+  }
   jobs.emplace(*kv);
   orders = TRY(manager::OrderHub::Open({.fleet = *fleet, .store = *jobs, .sealer = *sealer}));
   uint64_t seed = 0;

@@ -33,6 +33,11 @@ std::string SealSecrets(const Sealer& sealer, JobId id, const JobSecrets& secret
   return sealer.Seal(plain.dump(-1, ' ', false, json::error_handler_t::replace), PurposeOf(id));
 }
 
+Result<std::optional<std::string>> RenewSecrets(const Sealer& sealer, const Job& head) {
+  if (head.sealed.empty()) return std::optional<std::string>();
+  return sealer.Renew(head.sealed, PurposeOf(head.id));
+}
+
 Result<JobSecrets> OpenSecrets(const Sealer& sealer, const Job& job) {
   JobSecrets secrets;
   if (job.sealed.empty()) return secrets;

@@ -320,6 +320,12 @@ Status JobStore::SaveHead(const Job& job) {
   return kv_.Put(kFamily, HeadKey(job.id), Dump(ToJson(job)), kv::Sync::kYes);
 }
 
+Status JobStore::SaveHeads(std::span<const Job> jobs) {
+  kv::Batch batch;
+  for (const Job& job : jobs) batch.Put(kFamily, HeadKey(job.id), Dump(ToJson(job)));
+  return kv_.Write(batch, kv::Sync::kYes);
+}
+
 Status JobStore::SaveTarget(const Job& job, size_t target, size_t first_task) {
   kv::Batch batch;
   for (size_t i = first_task; i < job.tasks.size(); ++i) {

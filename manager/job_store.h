@@ -29,6 +29,7 @@ class JobStore {
   // Its head, and the targets that wait; the others and the tasks stay as they are written.
   Status SaveRound(const Job& job);
   Status SaveHead(const Job& job);
+  Status SaveHeads(std::span<const Job> jobs);  // all of them or none
   // The target and the tasks that it names from number `first_task` on.
   Status SaveTarget(const Job& job, size_t target, size_t first_task);
 

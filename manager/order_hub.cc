@@ -12,6 +12,8 @@ namespace hearth::manager {
 
 namespace {
 
+constexpr size_t kRenewedAtOnce = 256;
+
 // Of what both sides speak, the newest.
 Result<uint32_t> CommonProtocol(const v1::Versions& theirs) {
   const uint32_t newest = std::min(theirs.protocol_max(), OrderHub::kProtocol);
@@ -32,6 +34,7 @@ Result<std::unique_ptr<OrderHub>> OrderHub::Open(Options options) {
 Status OrderHub::Load() {
   MutexLock lock(mutex_);
   std::vector<JobId> under_way;
+  std::vector<JobId> sealed_otherwise;
   TRY_STATUS(options_.store.ForHeads([&](const Job& head) NO_THREAD_SAFETY_ANALYSIS {
     if (!head.idempotency_key.empty()) by_key_[head.idempotency_key] = head.id;
     if (!head.name.empty()) by_name_[head.name] = head.id;
@@ -40,13 +43,41 @@ Status OrderHub::Load() {
     } else {
       ended_[head.id] = EndedJob::Of(head);
     }
+    const auto renewed = RenewSecrets(options_.sealer, head);
+    if (!renewed.ok()) {
+      LOG_WARNING("a job's credentials cannot be read",
+                  {{"job", head.id}, {"error", renewed.status()}});
+    } else if (*renewed) {
+      sealed_otherwise.push_back(head.id);
+    }
   }));
+  RenewSealed(sealed_otherwise);
   for (const auto& [id, ended] : ended_) {
     if (ended.standing) standing_.Keep(id, TRY(options_.store.Tasks(id)));
   }
   for (const JobId id : under_way) TRY_STATUS(Begin(TRY(options_.store.Load(id))));
   (void)Apply();
   return OkStatus();
+}
+
+// After each start all is sealed with the first key of the file, but for what no key opens.
+void OrderHub::RenewSealed(std::span<const JobId> ids) {
+  const auto renew = [this](std::span<const JobId> some) -> Status {
+    std::vector<Job> heads;
+    for (const JobId id : some) {
+      Job& head = heads.emplace_back(TRY(options_.store.Head(id)));
+      if (auto sealed = TRY(RenewSecrets(options_.sealer, head))) head.sealed = *std::move(sealed);
+    }
+    return options_.store.SaveHeads(heads);
+  };
+  for (size_t done = 0; done < ids.size(); done += kRenewedAtOnce) {
+    const Status kept = renew(ids.subspan(done, std::min(kRenewedAtOnce, ids.size() - done)));
+    if (kept.ok()) continue;
+    LOG_WARNING("the credentials of jobs are not sealed with the first key", {{"error", kept}});
+    return;
+  }
+  if (ids.empty()) return;
+  LOG_INFO("sealed the credentials of jobs with the first key", {{"jobs", ids.size()}});
 }
 
 Status OrderHub::Begin(Job job) {

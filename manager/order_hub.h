@@ -136,6 +136,7 @@ class OrderHub {
   explicit OrderHub(Options options) : options_(std::move(options)) {}
   Status Load() EXCLUDES(mutex_);
   Result<std::optional<JobId>> JobOfKey(const Origin& origin) const REQUIRES(mutex_);
+  void RenewSealed(std::span<const JobId> ids) REQUIRES(mutex_);
   // Into the core, with its secrets.
   Status Begin(Job job) REQUIRES(mutex_);
   // kResourceExhausted: so many more under way are too many. `outcomes`: targets times items.

@@ -53,6 +53,32 @@ TEST_F(OrderHubTest, ARestartLosesNeitherWhatIsDoneNorWhatIsOpen) {
   EXPECT_EQ(Read(id).targets[1].copies.size(), 2u);
 }
 
+TEST_F(OrderHubTest, AStartWithANewKeyFirstSealsWhatIsKeptAnewSoThatTheOldOneMayGo) {
+  const auto with = [&](const std::string& keys) {
+    CHECK(WriteFileAtomically(root_ / "secrets.key", keys, 0600).ok());
+    Restart();
+  };
+  const std::string old_key(64, 'a');
+  const std::string new_key(64, 'b');
+  with(old_key);
+  const Member node = JoinNode("n1");
+  Connect(node);
+  JobRequest request = Request();
+  request.secrets = {.urls = {}, .username = "joe", .password = "s3cret", .headers = {}};
+  const JobId failed = Create(request);
+  EXPECT_EQ(Report(node, failed, StatusCode::kInvalidArgument), OkStatus());
+  const JobId open = Create(request);
+  with(new_key + "\n" + old_key);
+  with(new_key);
+  const v1::Order* order = Connect(node).LastOrder();
+  ASSERT_NE(order, nullptr);
+  EXPECT_EQ(order->password(), "s3cret");
+  EXPECT_EQ(Report(node, open), OkStatus());
+  EXPECT_EQ(Read(open).state, JobState::kSuccess);
+  EXPECT_EQ(hub_->Retry(failed), OkStatus());
+  EXPECT_EQ(links_["n1"]->LastOrder()->password(), "s3cret");
+}
+
 TEST_F(OrderHubTest, TheDeadlineIsTheCreationsAlsoAfterARestart) {
   const Member node = JoinNode("n1");
   const JobId id = Create();

@@ -112,6 +112,14 @@ std::string Sealer::Seal(std::string_view plain, std::string_view purpose) const
   return HexOf(std::string(1, kFormat) + NameOf(key) + nonce + cipher + tag);
 }
 
+Result<std::optional<std::string>> Sealer::Renew(std::string_view sealed,
+                                                 std::string_view purpose) const {
+  const auto plain = TRY(Unseal(sealed, purpose));
+  const std::string ours = HexOf(std::string(1, kFormat) + NameOf(keys_.front()));
+  if (sealed.starts_with(ours)) return std::optional<std::string>();
+  return std::optional(Seal(plain.Reveal(), purpose));
+}
+
 Result<Secret<std::string>> Sealer::Unseal(std::string_view sealed,
                                            std::string_view purpose) const {
   const auto damaged = [&] {

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,8 @@ class Sealer {
   // kFailedPrecondition: sealed with a key that the file has not (any more); kDataLoss: not what
   // Seal() made for that purpose.
   Result<Secret<std::string>> Unseal(std::string_view sealed, std::string_view purpose) const;
+  // The same, sealed with the first key; none: it is. Errors as Unseal().
+  Result<std::optional<std::string>> Renew(std::string_view sealed, std::string_view purpose) const;
 
  private:
   explicit Sealer(std::vector<std::string> keys) : keys_(std::move(keys)) {}

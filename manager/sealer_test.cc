@@ -66,6 +66,18 @@ TEST_F(SealerTest, ANewKeyGoesFirstAndTheOldOneStillOpens) {
   EXPECT_THAT(lost.message(), HasSubstr("key file"));
 }
 
+TEST_F(SealerTest, RenewsWhatTheFirstKeyDidNotSeal) {
+  const std::string old_key(64, 'a');
+  const std::string new_key(64, 'b');
+  const std::string sealed = With(old_key)->Seal("x", "p");
+  EXPECT_EQ(*With(old_key)->Renew(sealed, "p"), std::nullopt);
+  const auto renewed = With(new_key + "\n" + old_key + "\n")->Renew(sealed, "p").value();
+  ASSERT_TRUE(renewed.has_value());
+  EXPECT_EQ(With(new_key)->Unseal(*renewed, "p")->Reveal(), "x");
+  EXPECT_EQ(*With(new_key)->Renew(*renewed, "p"), std::nullopt);
+  EXPECT_EQ(With(new_key)->Renew(sealed, "p").status().code(), StatusCode::kFailedPrecondition);
+}
+
 TEST_F(SealerTest, NamesTheLineThatIsNoKeyAndNotItsContent) {
   for (const std::string& text :
        {std::string(), std::string("\n\n"), std::string(64, 'g'), std::string(62, 'a'),

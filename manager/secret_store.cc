@@ -1,6 +1,9 @@
 #include "manager/secret_store.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "base/log.h"
 
 namespace hearth::manager {
 
@@ -39,6 +42,21 @@ Status SecretStore::Remove(const std::string& name) {
   if (sealed.status().code() == StatusCode::kNotFound) return NoSecret(name);
   TRY_STATUS(sealed);
   return kv_.Delete(kFamily, key, kv::Sync::kYes);
+}
+
+Result<size_t> SecretStore::Renew() {
+  kv::Batch batch;
+  TRY_STATUS(kv_.Scan(kFamily, kPrefix, [&](std::string_view key, std::string_view sealed) {
+    auto renewed = sealer_.Renew(sealed, key);
+    if (!renewed.ok()) {
+      LOG_WARNING("a kept secret cannot be read", {{"key", key}, {"error", renewed.status()}});
+    } else if (*renewed) {
+      batch.Put(kFamily, std::string(key), **std::move(renewed));
+    }
+    return true;
+  }));
+  if (!batch.empty()) TRY_STATUS(kv_.Write(batch, kv::Sync::kYes));
+  return batch.changes().size();
 }
 
 Result<std::vector<std::string>> SecretStore::Names() const {

@@ -27,6 +27,9 @@ class SecretStore {
   Result<PullSecret> Find(const std::string& name) const;
   Status Remove(const std::string& name);  // kNotFound
   Result<std::vector<std::string>> Names() const;
+  // Seals what another key than the first one sealed anew with that: how many were. What cannot be
+  // read is left as it is, and logged.
+  Result<size_t> Renew();
 
  private:
   kv::Kv& kv_;

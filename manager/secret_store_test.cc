@@ -39,6 +39,27 @@ TEST_F(SecretStoreTest, KeepsThemSealed) {
   EXPECT_EQ(store_.Find("a/b").status().code(), StatusCode::kNotFound);
 }
 
+TEST_F(SecretStoreTest, AreRenewedSoThatAnOldKeyMayGo) {
+  const auto with = [&](const std::string& keys) {
+    CHECK(WriteFileAtomically(root_ / "rotated.key", keys, 0600).ok());
+    return Sealer::Open(root_ / "rotated.key", false).value();
+  };
+  const std::string old_key(64, 'a');
+  const std::string new_key(64, 'b');
+  const auto before = with(old_key);
+  ASSERT_EQ(SecretStore(*own_kv_, *before).Put(Of("a/b")), OkStatus());
+  ASSERT_EQ(SecretStore(*own_kv_, *before).Put(Of("a/c")), OkStatus());
+  const auto both = with(new_key + "\n" + old_key);
+  EXPECT_EQ(SecretStore(*own_kv_, *both).Renew().value(), 2u);
+  const auto after = with(new_key);
+  SecretStore store(*own_kv_, *after);
+  EXPECT_EQ(store.Find("a/c")->docker_config.Reveal(), kConfig);
+  EXPECT_EQ(store.Renew().value(), 0u);
+  // One that no key opens stays, and keeps no other from being renewed.
+  EXPECT_EQ(SecretStore(*own_kv_, *before).Renew().value(), 0u);
+  EXPECT_EQ(store.Find("a/b")->docker_config.Reveal(), kConfig);
+}
+
 // One that was copied to another name in the store opens nowhere.
 TEST_F(SecretStoreTest, OpensUnderItsOwnNameOnly) {
   ASSERT_EQ(store_.Put(Of("a/b")), OkStatus());
