@@ -200,10 +200,10 @@ bool LeaseBook::IsUnderWay(uint32_t piece) const {
 void LeaseBook::AllPresent(NodeId node) {
   if (options_.copies != 1) return;
   for (uint32_t piece = 0; piece < pieces(); ++piece) {
+    untold_[piece] = false;
     if (wanted_[piece] == 0) continue;
     fetched_ += fetched_by_[piece] == kNobody ? 1 : 0;
     fetched_by_[piece] = manager::Number(node);
-    untold_[piece] = false;
     WantNoMore(piece);
   }
 }

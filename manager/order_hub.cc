@@ -53,7 +53,14 @@ Status OrderHub::Load() {
   }));
   RenewSealed(sealed_otherwise);
   for (const auto& [id, ended] : ended_) {
-    if (ended.standing) standing_.Keep(id, TRY(options_.store.Tasks(id)));
+    if (!ended.standing) continue;
+    auto tasks = options_.store.Tasks(id);
+    if (!tasks.ok()) {
+      LOG_ERROR("losses of a standing preheat are not seen before its next refresh",
+                {{"job", id}, {"error", tasks.status()}});
+      continue;
+    }
+    standing_.Keep(id, *std::move(tasks));
   }
   for (const JobId id : under_way) TRY_STATUS(Begin(TRY(options_.store.Load(id))));
   (void)Apply();
@@ -92,7 +99,9 @@ Status OrderHub::Begin(Job job) {
     tasks_saved_.erase(id);
     return added;
   }
-  if (secrets.ok()) return OkStatus();
+  // One whose last node had ended already needs none.
+  const bool settled = jobs_.Find(id)->state != JobState::kPending;
+  if (secrets.ok() || settled) return OkStatus();
   LOG_ERROR("a job cannot go on: its credentials cannot be read",
             {{"job", id}, {"error", secrets.status()}});
   return jobs_.Abort(id, secrets.status().Annotate("its credentials"), options_.clock.WallNow());

@@ -65,6 +65,8 @@ void OrderHub::TendStanding(WallTime now) {
 
 bool OrderHub::TendStandingJob(JobId id, const std::vector<Node>& nodes, WallTime now) {
   const Job* active = jobs_.Find(id);
+  // It has ended, which is not written yet: what came meanwhile is looked at then.
+  if (active != nullptr && active->state != JobState::kPending) return false;
   const bool due = active == nullptr && now >= ended_.at(id).due;
   if (!due && !standing_.HasNews(id, now)) return false;
   const auto head = active != nullptr ? Result<Job>(Job()) : options_.store.Head(id);
@@ -100,7 +102,7 @@ bool OrderHub::TendStandingJob(JobId id, const std::vector<Node>& nodes, WallTim
   } else {
     LOG_ERROR("a standing preheat cannot go on, tried again", {{"job", id}, {"error", resumed}});
   }
-  return !nobody;
+  return resumed.ok() && !nobody;
 }
 
 Status OrderHub::ResumeFor(JobId id, std::vector<Target> chosen, bool due, WallTime now) {

@@ -118,6 +118,36 @@ TEST_F(StandingPreheatTest, ADropWhileTheNodesOrderRunsCountsWhenThatIsOver) {
   EXPECT_EQ(link.LastOrder()->id().attempt(), 2u);
 }
 
+TEST_F(StandingPreheatTest, ADropAfterARefreshThatFailedCountsToo) {
+  const Member a = JoinNode("a");
+  FakeOrderLink& link = Connect(a);
+  const JobId id = Create(Standing());
+  EXPECT_EQ(Report(a, id), OkStatus());
+  Wait(hours(1));
+  EXPECT_EQ(Report(a, id, StatusCode::kUnavailable, 2), OkStatus());
+  EXPECT_EQ(Read(id).state, JobState::kFailure);
+  hub_->Dropped(a.id, std::vector{kBlob});
+  Wait(OrderHub::kStandingPause);
+  EXPECT_EQ(link.LastOrder()->id().attempt(), 3u);
+}
+
+TEST_F(StandingPreheatTest, ANodeThatCameBeforeAnEndIsWrittenDownIsAskedThen) {
+  const Member a = JoinNode("a");
+  Connect(a);
+  const JobId id = Create(Standing());
+  full_.full = true;
+  EXPECT_EQ(Report(a, id), OkStatus());
+  const Member b = JoinNode("b");
+  FakeOrderLink& link = Connect(b);
+  Wait(OrderHub::kStandingPause);
+  EXPECT_EQ(link.LastOrder(), nullptr);
+  full_.full = false;
+  Wait(OrderHub::kStandingPause);
+  Wait(OrderHub::kStandingPause);
+  ASSERT_NE(link.LastOrder(), nullptr);
+  EXPECT_EQ(link.LastOrder()->id().job(), id);
+}
+
 // A disk that is too small for all that is asked of it must not be filled and emptied for ever.
 TEST_F(StandingPreheatTest, ANodeThatDropsItAgainAndAgainIsAskedEverLessOften) {
   const Member a = JoinNode("a");

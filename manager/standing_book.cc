@@ -23,7 +23,9 @@ void StandingBook::Keep(JobId job, std::span<const JobTask> tasks) {
   }
   std::ranges::sort(blobs);
   blobs.erase(std::ranges::unique(blobs).begin(), blobs.end());
-  standing_[job].blobs = std::move(blobs);
+  Standing& kept = standing_[job];
+  // A refresh that has reported nothing yet, or failed, leaves what the nodes have from before.
+  if (!blobs.empty()) kept.blobs = std::move(blobs);
 }
 
 void StandingBook::KeepOnly(const std::set<JobId>& jobs) {

@@ -7,6 +7,12 @@
 
 namespace hearth::p2p {
 
+namespace {
+
+constexpr uint64_t kRestoredAtOnceBytes = 8ull << 20;
+
+}  // namespace
+
 ClusterTransfer::Leavings::Leavings(Cluster& cluster, std::shared_ptr<store::Blob> blob)
     : cluster_(cluster), blob_(std::move(blob)) {}
 
@@ -67,14 +73,16 @@ void ClusterTransfer::Restore() {
 // has said since.
 void ClusterTransfer::RestorePieces() {
   std::string bytes;
-  while (true) {
+  for (uint64_t read = 0;; read += bytes.size()) {
     PieceSum wanted;
     bool kept = false;
     bool leased = false;
     {
       MutexLock lock(mutex_);
-      if (restorable_.empty()) {
+      if (draining_ || doubted_ || !store_error_.ok()) restorable_.clear();
+      if (restorable_.empty() || read >= kRestoredAtOnceBytes) {
         restoring_ = false;
+        Restore();  // the rest, behind what others want of the processors
         return;
       }
       wanted.piece = restorable_.back();

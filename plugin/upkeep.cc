@@ -58,9 +58,9 @@ bool Upkeep::Wait(Clock::time_point next) {
   return !stopping_;
 }
 
-bool Upkeep::TakeSyncDue() {
+bool Upkeep::TakeSync(bool now) {
   MutexLock lock(mutex_);
-  if (Clock::now() < sync_.Due()) return false;
+  if (!now && Clock::now() < sync_.Due()) return false;
   sync_.Clear();
   return true;
 }
@@ -68,7 +68,9 @@ bool Upkeep::TakeSyncDue() {
 void Upkeep::Run() {
   NameThread("upkeep");
   while (Wait(Clock::now() + options_.interval)) {
-    if (TakeSyncDue()) {
+    // What was unpacked from a blob must be on disk before that may be evicted.
+    const auto is_short = options_.collector.IsShort();
+    if (TakeSync(is_short.ok() && *is_short)) {
       if (const Status status = SyncLayers(); !status.ok()) {
         LOG_WARNING("layers not synced", {{"error", status}});
         MutexLock lock(mutex_);

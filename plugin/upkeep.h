@@ -76,7 +76,8 @@ class Upkeep {
   void Run();
   // Until there is something to do; false at the end.
   bool Wait(Clock::time_point next);
-  bool TakeSyncDue();
+  // `now`: whatever its pause says.
+  bool TakeSync(bool now);
   bool IsShort();
   void Collect();
   Status SyncLayers();

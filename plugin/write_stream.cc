@@ -223,7 +223,7 @@ Result<WriteReply> WriteStream::Commit(const WriteMessage& message) {
 // wrong bytes would make every later pull fail.
 void WriteStream::DropIfHopeless() {
   const std::optional<Digest> named = DigestOfRef(ref_);
-  if (!named || total_bytes_ == 0 || ingest_->Info().offset_bytes < total_bytes_) return;
+  if (!named || total_bytes_ == 0 || ingest_->Info().offset_bytes != total_bytes_) return;
   const Result<Digest> digest = ingest_->CurrentDigest();
   if (!digest.ok() || *digest == *named) return;
   if (const Status status = ingest_->Truncate(); !status.ok()) {
