@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 #include <random>
+#include <string_view>
 #include <utility>
 
 #include "base/log.h"
@@ -169,6 +170,7 @@ void TrackerClient::SendLoop(Stream& stream, std::chrono::seconds heartbeat) {
     }
     bool written = true;
     if (message.what_case() != v1::FromNode::WHAT_NOT_SET) {
+      NoteTold(message.inventory());
       written = stream.call->Write(message);
     }
     if (std::chrono::steady_clock::now() >= next_beat) {
@@ -178,6 +180,15 @@ void TrackerClient::SendLoop(Stream& stream, std::chrono::seconds heartbeat) {
       written = stream.call->Write(message);
     }
     if (!written) return;  // the reading side sees why
+  }
+}
+
+// A blob that came in may be gone again by the next heartbeat, which then must take it back.
+void TrackerClient::NoteTold(const v1::Inventory& inventory) {
+  const std::string& added = inventory.added();
+  for (size_t at = 0; at + Digest::kBytes <= added.size(); at += Digest::kBytes) {
+    if (const auto digest = FromRaw(std::string_view(added).substr(at, Digest::kBytes)))
+      told_.insert(*digest);
   }
 }
 

@@ -62,6 +62,7 @@ class TrackerClient final : public TrackerLink {
   Status Follow(const std::string& address);
   void SendLoop(Stream& stream, std::chrono::seconds heartbeat);
   void SayInventory(Stream& stream, bool whole);
+  void NoteTold(const v1::Inventory& inventory);
   bool WaitToRetry(std::chrono::milliseconds pause);
 
   const Options options_;

@@ -85,6 +85,20 @@ TEST_F(TrackerClientTest, TellsOnlyChangesWithTheHeartbeats) {
   EXPECT_EQ(Told(manager, IsWhole), 1u);
 }
 
+TEST_F(TrackerClientTest, ABlobThatCameAndWentBetweenHeartbeatsIsTakenBack) {
+  TestManager manager(authority_);
+  Start({manager.address()});
+  ASSERT_TRUE(Eventually([&] { return Told(manager, IsWhole) == 1; }));
+  v1::FromNode complete;
+  complete.mutable_inventory()->set_added(ToRaw(Digest::Of("came and went")));
+  tracker_->Send(complete);
+  EXPECT_TRUE(Eventually([&] {
+    return Told(manager, [](const v1::FromNode& said) {
+             return said.inventory().removed() == ToRaw(Digest::Of("came and went"));
+           }) == 1;
+  }));
+}
+
 TEST_F(TrackerClientTest, GoesToTheNextManagerWhereOneDoesNotAnswer) {
   TestManager manager(authority_);
   Start({"127.0.0.1:1", manager.address()});
