@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import datetime
 import json
-import os
 import signal
 import statistics
 import sys
@@ -79,12 +78,6 @@ def run_job(cluster, ref):
     return began, success
 
 
-def settle(folders):
-    for folder in folders.values():
-        measure.settle(folder)
-    os.sync()  # what the registry got, and the disks of the round before
-
-
 def one_round(image, registry, ref, nodes):
     with Testbed() as bed:
         names = [f"n{number}" for number in range(1, nodes + 1)]
@@ -93,7 +86,7 @@ def one_round(image, registry, ref, nodes):
         cluster = Cluster(bed, registry, names=names, containerds=nodes, folders=folders, settings=settings)
         pairs = [(node.process, containerd.process) for node, containerd in zip(cluster.nodes, cluster.containerds)]
         others = [registry.process, cluster.manager.process]
-        settle(folders)
+        measure.calm()
         registry.reset()
 
         steps = [Steps(node) for node in cluster.nodes]
@@ -108,7 +101,7 @@ def one_round(image, registry, ref, nodes):
             if ref not in containerd.images():
                 raise RuntimeError("SUCCESS, but containerd does not have the image")
             containerd.remove_image(ref)
-        settle(folders)
+        measure.calm()
         steps = [Steps(node) for node in cluster.nodes]
         warm_began, warm_success = run_job(cluster, ref)
         done_again = [step.all() for step in steps]
