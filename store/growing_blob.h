@@ -121,7 +121,7 @@ class GrowingBlob final : public Blob, public std::enable_shared_from_this<Growi
   uint64_t unsynced_bytes_ GUARDED_BY(mutex_) = 0;
   uint64_t hashed_bytes_ GUARDED_BY(mutex_) = 0;
   std::shared_ptr<const Fd> file_ GUARDED_BY(mutex_);
-  SteadyTime synced_at_ GUARDED_BY(mutex_);  // or made
+  SteadyTime synced_at_ GUARDED_BY(mutex_);                                    // or made
   std::multimap<uint64_t, std::function<void()>> waiters_ GUARDED_BY(mutex_);  // by offset
   std::multiset<uint64_t> blocked_ GUARDED_BY(mutex_);  // offsets that threads wait for
 
