@@ -20,7 +20,7 @@ from integration.testbed.cluster import Cluster
 from integration.testbed.debian import debian_image
 
 from . import measure
-from .figure import Figure, show
+from .figure import Figure, exit_code, show
 
 MAX_ROUNDS = 10
 DISK_BYTES = 12 << 30  # sparse
@@ -152,7 +152,7 @@ def main():
         parser.error(f"--rounds {options.rounds}: 1 to {MAX_ROUNDS}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     image = debian_image(options.image)
-    where, started = measure.machine(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    document = measure.document("a preheat job of a manager, real nodes and containerds on loopback")
     rounds = []
     with Testbed() as bed:
         registry = bed.registry()
@@ -165,18 +165,14 @@ def main():
     figures = figures_of(rounds)
     show(f"image '{options.image}' ({image.layer_bytes() / 1e6:.0f} MB) on {options.nodes} nodes", figures)
     if not options.no_save:
-        document = {
-            "what": "a preheat job of a manager, real nodes and containerds on loopback",
-            "commit": measure.commit(),
-            "started": started,
-            "machine": where,
+        document |= {
             "image": {"name": options.image, "compressed_bytes": image.layer_bytes(), "layers": len(image.digests())},
             "nodes": options.nodes,
             "rounds": [dataclasses.asdict(one) for one in rounds],
-            "figures": [{**dataclasses.asdict(figure), "met": figure.met()} for figure in figures],
+            "figures": [figure.record() for figure in figures],
         }
         print(f"raw figures: {measure.save('job', document)}")
-    return 1 if any(figure.met() is False for figure in figures) else 0
+    return exit_code(figures)
 
 
 if __name__ == "__main__":

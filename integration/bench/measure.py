@@ -110,6 +110,16 @@ def commit():
     return out.stdout.strip() or "unknown"
 
 
+def document(what):
+    """The head of what save() takes, made before anything is measured."""
+    return {
+        "what": what,
+        "commit": commit(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": machine(),
+    }
+
+
 def save(name, document):
     """Writes docs/benchmarks/NAME-DATE.json; returns its path."""
     folder = REPO / "docs" / "benchmarks"

@@ -18,7 +18,7 @@ from integration.testbed.process import run
 from integration.testbed.swarm import blob_image
 
 from . import measure
-from .figure import Figure, show
+from .figure import Figure, exit_code, show
 from .nginx import Nginx
 
 MAX_CLIENTS = 256
@@ -86,7 +86,7 @@ def main():
     if not 1 <= options.clients <= MAX_CLIENTS:
         parser.error(f"--clients {options.clients}: 1 to {MAX_CLIENTS}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    started, where = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), measure.machine()
+    document = measure.document("a complete blob over loopback, from the mirror and from nginx's sendfile")
     image = blob_image(options.size << 20)
     blob = image.layers[0]
     with Testbed() as bed:
@@ -120,19 +120,15 @@ def main():
     for title, list_ in figures.items():
         show(f"{title}, a blob of {options.size} MiB", list_)
     if not options.no_save:
-        document = {
-            "what": "a complete blob over loopback, from the mirror and from nginx's sendfile",
-            "commit": measure.commit(),
-            "started": started,
-            "machine": where,
+        document |= {
             "turns": {
                 str(clients): {name: [dataclasses.asdict(turn) for turn in all_] for name, all_ in turns.items()}
                 for clients, turns in ((1, one), (options.clients, many))
             },
-            "figures": [{"case": title, **dataclasses.asdict(f), "met": f.met()} for title, list_ in figures.items() for f in list_],
+            "figures": [{"case": title, **f.record()} for title, list_ in figures.items() for f in list_],
         }
         print(f"raw figures: {measure.save('mirror', document)}")
-    return 1 if any(f.met() is False for list_ in figures.values() for f in list_) else 0
+    return exit_code([figure for list_ in figures.values() for figure in list_])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import sys
-import time
 
 from integration.testbed import Testbed
 from integration.testbed.clients import cri
@@ -214,13 +213,7 @@ def main():
                 parser.error(f"{name} is none of {', '.join(known)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
-    document = {
-        "what": "one image pulled by stock containerd and by one with Hearth",
-        "commit": measure.commit(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": measure.machine(),
-        "rows": {},
-    }
+    document = measure.document("one image pulled by stock containerd and by one with Hearth") | {"rows": {}}
     for name in chosen:
         document["rows"][name] = bench(name, ROWS[name], options.rounds or ROWS[name].rounds, names)
     if not options.no_save and HEARTH.exists():

@@ -4,7 +4,6 @@ The store is on tmpfs, so that what is measured is the node and not a disk's cac
 """
 
 import argparse
-import dataclasses
 import json
 import signal
 import statistics
@@ -17,7 +16,7 @@ from integration.testbed.paths import HEARTH
 from integration.testbed.process import run
 
 from . import measure
-from .figure import Figure, show
+from .figure import Figure, exit_code, show
 
 TMPFS = "/dev/shm"
 START_SECONDS = 2.0
@@ -59,7 +58,7 @@ def main():
     parser.add_argument("--no-save", action="store_true", help="write nothing under docs/benchmarks")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    started, where = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), measure.machine()
+    document = measure.document("a node whose store has many blobs and layers, on tmpfs")
     starts, probes, grown = [], [], []
     with tempfile.TemporaryDirectory(prefix="hearth.", dir=TMPFS) as folder:
         node = Node(folder, start=False)
@@ -80,19 +79,15 @@ def main():
             node.close()
     show(f"a node with {options.blobs} blobs and {options.layers} layers", figures)
     if not options.no_save:
-        document = {
-            "what": "a node whose store has many blobs and layers, on tmpfs",
-            "commit": measure.commit(),
-            "started": started,
-            "machine": where,
+        document |= {
             "options": {name: value for name, value in vars(options).items() if name != "no_save"},
             "starts": starts,
             "probes": probes,
             "grown_kib": grown,
-            "figures": [{**dataclasses.asdict(figure), "met": figure.met()} for figure in figures],
+            "figures": [figure.record() for figure in figures],
         }
         print(f"raw figures: {measure.save('scale', document)}")
-    return 1 if any(figure.met() is False for figure in figures) else 0
+    return exit_code(figures)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ tc. The table is printed and all figures go to docs/benchmarks. What is short is
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import os
 import random
@@ -281,20 +280,14 @@ def main():
     parser.add_argument("--no-save", action="store_true", help="write nothing under docs/benchmarks")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    document = {
-        "what": "a swarm of real nodes in network namespaces",
-        "commit": measure.commit(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": measure.machine(),
-        "cases": {},
-    }
+    document = measure.document("a swarm of real nodes in network namespaces") | {"cases": {}}
     missed, path = 0, None
     for name in options.only.split(","):
         title, case = cases(options)[name]
         figures = case()
         show(title, figures)
         missed += sum(figure.met() is False for figure in figures)
-        document["cases"][name] = {"what": title, "figures": [dataclasses.asdict(figure) for figure in figures]}
+        document["cases"][name] = {"what": title, "figures": [figure.record() for figure in figures]}
         if not options.no_save:  # what is measured stays, whatever comes of the next case
             path = measure.save("swarm", document)
     print(f"\n{missed or 'no'} goals missed")

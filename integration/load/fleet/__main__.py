@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from integration.bench import measure as machine
+from integration.bench.figure import exit_code
 from integration.testbed import scratch
 from integration.testbed.manager import Manager
 from integration.testbed.paths import HEARTH
@@ -69,17 +70,15 @@ def main():
     parser.add_argument("--seconds", type=int, default=20, help="of GETs")
     parser.add_argument("--no-save", action="store_true")
     options = parser.parse_args()
-    where = machine.machine()
+    document = machine.document("a manager with simulated nodes")
     figures = run(options)
     if not options.no_save:
-        document = {
-            "commit": machine.commit(),
-            "machine": where,
+        document |= {
             "options": {name: value for name, value in vars(options).items() if name != "no_save"},
-            "figures": [{**vars(figure), "met": figure.met()} for figure in figures],
+            "figures": [figure.record() for figure in figures],
         }
         print(machine.save("fleet", document))
-    return 1 if any(figure.met() is False for figure in figures) else 0
+    return exit_code(figures)
 
 
 if __name__ == "__main__":
