@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from integration.e2e.test_manager_full_disk import end_untold, job_under_way
 from integration.testbed import small_image
 from integration.testbed.cluster import Cluster
 from integration.testbed.image import digest_of
@@ -149,26 +150,12 @@ def test_a_manager_killed_in_each_state_of_a_job(bed):
 
 def test_a_manager_whose_disk_is_full_takes_no_job_and_ends_none_early(bed):
     disk = bed.ext4(40 << 20)
-    origin = bed.origin()
-    file = origin.put("/f", b"f" * (2 << 20), rate=300_000, signed=False)
-    url = f"http://{origin.address}/f"
-    cluster = Cluster(bed, nodes=1, folders={"manager": disk.path})
-    job = cluster.create({"type": "file", "url": url})["id"]
-    wait_for(lambda: cluster.job(job)["progress"]["bytes_done"] > 0, PATIENCE, "the transfer")
-    filler = disk.path / "filler"
-    with open(filler, "wb") as out:
-        try:
-            while True:
-                out.write(b"\0" * (64 << 10))
-                out.flush()
-        except OSError:
-            pass
+    cluster, job, url, file = job_under_way(bed, disk)
+    filler = disk.fill()
     status, problem = cluster.call("POST", "/oapi/v1/jobs", {"type": "preheat", "args": {"type": "file", "url": url}})
     assert status == 429, problem
     assert cluster.call("GET", f"/oapi/v1/jobs/{job + 1}")[0] == 404
-    file.rate = 0
-    wait_for(lambda: cluster.nodes[0].json("explain", url, check=False)["warm"], PATIENCE, "the file on the node")
-    assert cluster.job(job)["state"] == "PENDING"
+    end_untold(cluster, job, url, file)
     filler.unlink()
     assert cluster.wait(job)["state"] == "SUCCESS"
     cluster.manager.restart()

@@ -1,6 +1,5 @@
 """A manager whose disk is full: what it acknowledges is kept, what it refuses has changed nothing, and it loses no end."""
 
-import contextlib
 import json
 
 import pytest
@@ -13,14 +12,22 @@ PATIENCE = 90
 pytestmark = pytest.mark.slow
 
 
-def fill(folder):
-    """Leaves not a byte; returns the file that takes them."""
-    filler = folder / "filler"
-    for step in (1 << 20, 4 << 10, 1):
-        with contextlib.suppress(OSError), open(filler, "ab", buffering=0) as out:
-            while True:
-                out.write(b"\0" * step)
-    return filler
+def job_under_way(bed, disk):
+    """(cluster, job, its URL, the origin's file), the manager on `disk`; the rest of the file comes once its rate is 0."""
+    origin = bed.origin()
+    file = origin.put("/f", b"f" * (2 << 20), rate=300_000, signed=False)
+    url = f"http://{origin.address}/f"
+    cluster = Cluster(bed, nodes=1, folders={"manager": disk.path})
+    job = cluster.create({"type": "file", "url": url})["id"]
+    wait_for(lambda: cluster.job(job)["progress"]["bytes_done"] > 0, PATIENCE, "the transfer")
+    return cluster, job, url, file
+
+
+def end_untold(cluster, job, url, file):
+    """The node has all, and the manager cannot write that down."""
+    file.rate = 0
+    wait_for(lambda: cluster.nodes[0].json("explain", url, check=False)["warm"], PATIENCE, "the file on the node")
+    assert cluster.job(job)["state"] == "PENDING"
 
 
 def pull_job(name):
@@ -67,7 +74,7 @@ def test_each_change_is_kept_or_refused(bed):
     token = make("/api/v1/tokens", {"name": "old", "scopes": ["job"]})["id"]
     join = make("/api/v1/join-tokens", {"name": "old"})["id"]
 
-    filler = fill(disk.path)
+    filler = disk.fill()
     changes = [
         ("POST", "/oapi/v1/jobs", file_job("http://127.0.0.1:1/f")),
         ("PATCH", f"/oapi/v1/jobs/{failed[0]}", {"bio": "b" * 900}),
@@ -95,7 +102,7 @@ def test_each_change_is_kept_or_refused(bed):
     ]
     refused = 0
     for method, path, body in changes:
-        fill(disk.path)  # the index keeps a little room, and gives it away for a deletion
+        disk.fill()  # the index keeps a little room, and gives it away for a deletion
         before = state(client)
         status, answer = call(method, path, body)
         if status < 300:
@@ -128,16 +135,9 @@ def state(client):
 
 def test_an_end_that_the_full_disk_did_not_take_survives_a_kill(bed):
     disk = bed.ext4(40 << 20)
-    origin = bed.origin()
-    file = origin.put("/f", b"f" * (2 << 20), rate=300_000, signed=False)
-    url = f"http://{origin.address}/f"
-    cluster = Cluster(bed, nodes=1, folders={"manager": disk.path})
-    job = cluster.create({"type": "file", "url": url})["id"]
-    wait_for(lambda: cluster.job(job)["progress"]["bytes_done"] > 0, PATIENCE, "the transfer")
-    filler = fill(disk.path)
-    file.rate = 0
-    wait_for(lambda: cluster.nodes[0].json("explain", url, check=False)["warm"], PATIENCE, "the file on the node")
-    assert cluster.job(job)["state"] == "PENDING"
+    cluster, job, url, file = job_under_way(bed, disk)
+    filler = disk.fill()
+    end_untold(cluster, job, url, file)
     cluster.manager.kill9()
     filler.unlink()
     cluster.manager.start()
@@ -150,7 +150,7 @@ def test_a_node_that_the_full_disk_cannot_take_comes_later_with_the_same_token(b
     disk = bed.ext4(40 << 20)
     manager = bed.manager(folder=disk.path)
     token = manager.join_token()
-    filler = fill(disk.path)
+    filler = disk.fill()
     out = manager.join(tmp_path / "n1", "n1", token, check=False)
     assert out.returncode == 1 and "free some room" in out.stderr, out.stderr
     assert manager.json("nodes", "ls")["nodes"] == []

@@ -1,5 +1,6 @@
 """Scratch folders, fresh file systems, and private views of /etc, /run and /var/lib."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -52,6 +53,15 @@ class Disk:
     def used_bytes(self):
         stat = os.statvfs(self.path)
         return (stat.f_blocks - stat.f_bfree) * stat.f_frsize
+
+    def fill(self):
+        """Leaves not a byte; returns the file that takes them."""
+        filler = self.path / "filler"
+        for step in (1 << 20, 4 << 10, 1):
+            with contextlib.suppress(OSError), open(filler, "ab", buffering=0) as out:
+                while True:
+                    out.write(b"\0" * step)
+        return filler
 
     def close(self):
         unmount_all(self.path)
