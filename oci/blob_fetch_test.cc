@@ -38,8 +38,7 @@ TEST_F(BlobFetchTest, TokenThatExpiredMidwayIsFetchedAgain) {
   host = server.host();
   Registry registry = MakeRegistry();
   StringSink sink;
-  const Status status =
-      registry.FetchBlob(AccessTo(server), {Digest::Of(content), 0, content.size()}, sink);
+  const Status status = FetchWhole(registry, server, content, sink);
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(sink.bytes, content);
   EXPECT_EQ(tokens, 2);
@@ -314,8 +313,7 @@ TEST_F(BlobFetchTest, LayerThatItsStorageCallsGzipEncodedComesAsItIs) {
   });
   Registry registry = MakeRegistry();
   StringSink sink;
-  const Status status =
-      registry.FetchBlob(AccessTo(server), {Digest::Of(content), 0, content.size()}, sink);
+  const Status status = FetchWhole(registry, server, content, sink);
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(sink.bytes, content);
 }

@@ -54,8 +54,7 @@ TEST_F(BlobFlowTest, BytesAreGatheredAndPausedWithoutLoss) {
   });
   Registry registry = MakeRegistry();
   HesitantSink sink;
-  const Status status =
-      registry.FetchBlob(AccessTo(server), {Digest::Of(content), 0, content.size()}, sink);
+  const Status status = FetchWhole(registry, server, content, sink);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(sink.bytes, content);
   EXPECT_GT(sink.longest, 16u * 1024) << "what libcurl gives at once";

@@ -103,6 +103,11 @@ class RegistryFixture : public testing::Test {
   }
 
   Registry MakeRegistry() { return Registry(*client_, RealClock(), options_); }
+  // All of the blob with these bytes.
+  static Status FetchWhole(Registry& registry, const ScriptedServer& server,
+                           const std::string& content, BlobSink& sink) {
+    return registry.FetchBlob(AccessTo(server), {Digest::Of(content), 0, content.size()}, sink);
+  }
   static Access AccessTo(const ScriptedServer& server) {
     return Access{server.host(), "library/nginx", Secret<std::string>()};
   }
