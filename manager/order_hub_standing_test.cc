@@ -11,8 +11,9 @@ const Digest kBlob = Digest::Of(std::to_string(v1::Copy::BLOB));  // as Report()
 
 class StandingPreheatTest : public OrderHubTest {
  protected:
-  static JobRequest Standing() {
+  static JobRequest Standing(uint32_t nodes = 0) {
     JobRequest request = Request();
+    request.spec.count = nodes;
     request.spec.keep = true;
     request.spec.refresh = hours(1);
     return request;
@@ -168,11 +169,9 @@ TEST_F(StandingPreheatTest, ANodeThatDropsItAgainAndAgainIsAskedEverLessOften) {
 }
 
 TEST_F(StandingPreheatTest, OneForSomeNodesAsksThatOfThemWhichLostIt) {
-  JobRequest request = Standing();
-  request.spec.count = 1;
   const Member a = JoinNode("a");
   Connect(a);
-  const JobId id = Create(request);
+  const JobId id = Create(Standing(1));
   EXPECT_EQ(Report(a, id), OkStatus());
   std::vector<Member> others;
   for (const char* name : {"b", "c", "d", "e", "f"}) {
@@ -293,11 +292,9 @@ TEST_F(StandingPreheatTest, OneThatWaitsEndsAtItsRefreshWhoeverComes) {
 }
 
 TEST_F(StandingPreheatTest, OneForSomeNodesKeepsToThemUntilItsRefresh) {
-  JobRequest request = Standing();
-  request.spec.count = 1;
   const Member a = JoinNode("a");
   Connect(a);
-  const JobId id = Create(request);
+  const JobId id = Create(Standing(1));
   EXPECT_EQ(Report(a, id), OkStatus());
   for (const char* name : {"b", "c", "d"}) {
     Connect(JoinNode(name));
