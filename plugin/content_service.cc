@@ -62,7 +62,7 @@ class BlobList {
       if (blob.claimed && filter_->Matches(fields)) ToInfo(blob, message.add_info());
       return message.info_size() < kInfosPerMessage;
     };
-    return last_ ? blobs_.ListAfter(*last_, visit) : blobs_.List(visit);
+    return blobs_.ListAfter(last_, visit);
   }
 
  private:

@@ -126,15 +126,9 @@ Result<BlobInfo> DiskBlobStore::UpdateLabels(const Digest& digest,
 
 // --- lists ---
 
-Status DiskBlobStore::List(const std::function<bool(const BlobInfo&)>& visit) const {
-  return index_.Scan([&](const std::string& /*key*/, const Result<BlobInfo>& info) {
-    return info.ok() ? visit(*info) : true;
-  });
-}
-
-Status DiskBlobStore::ListAfter(const Digest& after,
+Status DiskBlobStore::ListAfter(const std::optional<Digest>& after,
                                 const std::function<bool(const BlobInfo&)>& visit) const {
-  const std::string key = after.ToString();
+  const std::string key = after ? after->ToString() : "";
   return index_.ScanAfter(key, [&](const std::string& /*key*/, const Result<BlobInfo>& info) {
     return info.ok() ? visit(*info) : true;
   });

@@ -100,9 +100,11 @@ class BlobStore {
                                         bool replace) = 0;
   // Complete blobs in digest order until `visit` returns false; a snapshot of the moment, no lock
   // is held while `visit` runs.
-  virtual Status List(const std::function<bool(const BlobInfo&)>& visit) const = 0;
+  Status List(const std::function<bool(const BlobInfo&)>& visit) const {
+    return ListAfter(std::nullopt, visit);
+  }
   // Those behind `after`.
-  virtual Status ListAfter(const Digest& after,
+  virtual Status ListAfter(const std::optional<Digest>& after,
                            const std::function<bool(const BlobInfo&)>& visit) const = 0;
   virtual Status ListPartial(const std::function<bool(const PartialInfo&)>& visit) const = 0;
 

@@ -25,13 +25,14 @@ inline Deadline Soon() { return Deadline::After(std::chrono::seconds(20)); }
 class BlobStoreTest : public testing::Test {
  protected:
   void SetUp() override { Reopen(); }
-  void Reopen() {
+  void Reopen() { ReopenOn(disk_); }
+  void ReopenOn(Disk& disk) {
     store_.reset();
     auto opened = BlobStore::Open({.root = scratch_.path(),
                                    .kv = faulty_kv_,
                                    .cpu_pool = pool_,
                                    .clock = clock_,
-                                   .disk = disk_});
+                                   .disk = disk});
     ASSERT_TRUE(opened.ok()) << opened.status();
     store_ = std::move(*opened);
   }

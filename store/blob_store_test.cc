@@ -103,12 +103,7 @@ TEST_F(BlobStoreTest, LabelsAreChangedOrReplaced) {
 TEST_F(BlobStoreTest, TheSyncOfOneDigestHoldsUpNoOther) {
   GatedDisk disk;
   disk.Open();
-  store_ = BlobStore::Open({.root = scratch_.path(),
-                            .kv = faulty_kv_,
-                            .cpu_pool = pool_,
-                            .clock = clock_,
-                            .disk = disk})
-               .value();
+  ReopenOn(disk);
   std::vector<Digest> others;
   for (int i = 0; i < 300; ++i) others.push_back(Add("blob " + std::to_string(i)));
   const std::string bytes = RandomBytes(2 * kMinPieceSizeBytes, 1);
@@ -359,12 +354,7 @@ TEST_F(BlobStoreTest, ADirectoryMadeBeforeACrashIsSyncedBeforeABlobInItCounts) {
   // Made by a process that was killed before it could sync the name.
   std::filesystem::create_directory(PathOf(Digest::Of(bytes)).parent_path());
   SyncCounter disk;
-  store_ = BlobStore::Open({.root = scratch_.path(),
-                            .kv = faulty_kv_,
-                            .cpu_pool = pool_,
-                            .clock = clock_,
-                            .disk = disk})
-               .value();
+  ReopenOn(disk);
   const auto all = scratch_.path() / "blobs/sha256";
   const int before = disk.Of(all);
   Add(bytes);
@@ -376,12 +366,7 @@ TEST_F(BlobStoreTest, BlobsBeginWithoutASyncOfTheirDirectories) {
   const std::string one = "1", other = "2";
   ASSERT_NE(PathOf(Digest::Of(one)).parent_path(), PathOf(Digest::Of(other)).parent_path());
   SyncCounter disk;
-  store_ = BlobStore::Open({.root = scratch_.path(),
-                            .kv = faulty_kv_,
-                            .cpu_pool = pool_,
-                            .clock = clock_,
-                            .disk = disk})
-               .value();
+  ReopenOn(disk);
   const auto all = scratch_.path() / "blobs/sha256";
   const int before = disk.Of(all);
   const auto first = Grow(one), second = Grow(other);

@@ -40,8 +40,7 @@ class DiskBlobStore final : public BlobStore, private GrowingBlobOwner {
   Result<BlobInfo> UpdateLabels(const Digest& digest,
                                 const std::map<std::string, std::string>& labels,
                                 bool replace) override;
-  Status List(const std::function<bool(const BlobInfo&)>& visit) const override;
-  Status ListAfter(const Digest& after,
+  Status ListAfter(const std::optional<Digest>& after,
                    const std::function<bool(const BlobInfo&)>& visit) const override;
   Status ListPartial(const std::function<bool(const PartialInfo&)>& visit) const override;
   uint64_t PresentBytes(const Digest& digest) const override;
