@@ -8,6 +8,7 @@
 #include <span>
 
 #include "base/file.h"
+#include "base/hand_over.h"
 #include "containerd/services/content/v1/content.pb.h"
 #include "plugin/worker_service.h"
 
@@ -44,23 +45,33 @@ class ReadReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
     GoOn();
   }
   void OnWriteDone(bool ok) override {
-    ok ? GoOn() : Finish(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away"));
+    turns_.Take();
+    ok ? GoOn() : End(grpc::Status(grpc::StatusCode::CANCELLED, "the client went away"));
   }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    turns_.Take();
+    delete this;
+  }
 
  private:
   void GoOn() {
     Status queued = workers_.Submit([this] { Step(); });
-    if (!queued.ok()) Finish(Answer(kCall, queued));
+    if (!queued.ok()) End(Answer(kCall, queued));
+  }
+
+  void End(const grpc::Status& status) {
+    turns_.Give();
+    Finish(status);
   }
 
   void Step() {
     if (blob_ == nullptr) {
-      if (Status status = Open(); !status.ok()) return Finish(Answer(kCall, status));
+      if (Status status = Open(); !status.ok()) return End(Answer(kCall, status));
     }
-    if (next_ == end_) return Finish(grpc::Status::OK);
+    if (next_ == end_) return End(grpc::Status::OK);
     Status status = FillMessage();
-    if (!status.ok()) return Finish(Answer(kCall, status));
+    if (!status.ok()) return End(Answer(kCall, status));
+    turns_.Give();
     if (next_ == end_) {
       StartWriteAndFinish(&message_, grpc::WriteOptions(), grpc::Status::OK);
     } else {
@@ -104,6 +115,7 @@ class ReadReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
 
   store::BlobStore& blobs_;
   ThreadPool& workers_;
+  HandOver turns_;
   grpc::ByteBuffer raw_request_;
   std::shared_ptr<store::Blob> blob_;
   uint64_t next_ = 0;

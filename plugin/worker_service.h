@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/hand_over.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "base/thread.h"
@@ -88,26 +89,35 @@ class ListReactor final : public grpc::ServerWriteReactor<Message> {
     Next();
   }
   void OnWriteDone(bool ok) override {
-    ok ? Next() : this->Finish(Answer(call_, Cancelled("the client went away")));
+    turns_.Take();
+    ok ? Next() : End(Cancelled("the client went away"));
   }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    turns_.Take();
+    delete this;
+  }
 
  private:
   void Next() {
     const Status queued = workers_.Submit([this] {
       message_.Clear();
-      if (const Status status = fill_(message_); !status.ok()) {
-        return this->Finish(Answer(call_, status));
-      }
-      if (message_.info_size() == 0) return this->Finish(grpc::Status::OK);
+      if (const Status status = fill_(message_); !status.ok()) return End(status);
+      if (message_.info_size() == 0) return End(OkStatus());
+      turns_.Give();
       this->StartWrite(&message_);
     });
-    if (!queued.ok()) this->Finish(Answer(call_, queued));
+    if (!queued.ok()) End(queued);
+  }
+
+  void End(const Status& status) {
+    turns_.Give();
+    this->Finish(Answer(call_, status));
   }
 
   const std::string_view call_;
   ThreadPool& workers_;
   const Fill fill_;
+  HandOver turns_;
   Message message_;
 };
 
